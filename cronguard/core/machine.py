@@ -1,0 +1,558 @@
+# ruff: noqa: E501, SLF001  (the transition table is one screen, and names its own class's methods)
+"""The run's state machine: what happened and what time it is go in, what to do comes out.
+
+It decides and nothing else: no clock, no process, no store. Time is integer milliseconds handed
+in. Store requests are actions and store replies are events, so it knows no store.
+
+    WAITING ⇄ ASKING ─► SPAWNING ─► RUNNING ─► STOPPING ─► KILLING ─► CLOSING ─► DONE
+                                       └──────► LINGERING (--stragglers wait) ──┘
+
+What holds in every walk through the table (tests/core/test_machine_walks.py attacks it):
+
+ 1. One Exit, as the last action, and the phase is DONE then and never leaves it.
+ 2. At most one Spawn, and only with a lease, or unguarded because the user said so.
+ 3. No Spawn after a signal or a stop request: the Close that follows at once is executed after the
+    Acquire that is under way, so a grant that comes too late is given back; and a signal that
+    comes while the command starts is delivered once it has started.
+ 4. Kill never earlier than the grace after the polite signal, unless the lease is at stake.
+ 5. The lease is given back only when the tree is dead, and never once it was lost.
+ 6. While the command runs under a lease, the machine never waits past the lease's `kill_at`,
+    and the kernel's timer was armed with it before the command was started.
+ 7. What ended the run is said once, by the first cause.
+"""
+
+from __future__ import annotations
+
+from cronguard.core import actions as do
+from cronguard.core import events as ev
+from cronguard.core import exits, record
+from cronguard.core.holding import Holding, Jitter, backoff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cronguard.core.actions import Action
+    from cronguard.core.events import Event
+    from cronguard.core.lease import LeaseTimes
+    from cronguard.core.spec import JobSpec, Owner
+
+WAITING = "waiting"
+ASKING = "asking"
+SPAWNING = "spawning"
+RUNNING = "running"
+STOPPING = "stopping"
+KILLING = "killing"
+LINGERING = "lingering"
+CLOSING = "closing"
+DONE = "done"
+PHASES = (WAITING, ASKING, SPAWNING, RUNNING, STOPPING, KILLING, LINGERING, CLOSING, DONE)
+
+STOP_SIGNALS = frozenset((1, 2, 3, 15))
+"""HUP, INT, QUIT and TERM stop the run; every other signal is only forwarded."""
+QUEUE_POLL_MS = 1_000
+"""How often a waiting run asks, at the least: it keeps its place in the queue alive."""
+CLOSING_MS = 3_000
+"""How long the end may be tried; then the record is kept on this host and the TTL decides."""
+
+
+class Run:
+    """One run of a job, from before the lease to after the record.
+
+    Everything below `phase` is for the record and for messages; moments in monotonic ms.
+    """
+
+    def __init__(self, spec: JobSpec, times: LeaseTimes, seed: int = 0) -> None:
+        self.spec = spec
+        self.times = times
+        self.jitter = Jitter(seed)
+        self.phase = WAITING
+        self.lease: Holding | None = None
+        self.begun_at = 0
+        self.started_at: int | None = None
+        self.ended_at: int | None = None
+        self.outcome: str | None = None
+        self.reason = ""
+        self.exit_status = exits.OWN_FAILURE
+        self.signal: int | None = None
+        self.stragglers = 0
+        self.holder: Owner | None = None
+        self.guarded = True
+        self.local = False
+        self._child: tuple[int, int | None] | None = None
+        self._lost = False
+        self._warned = False
+        self._trouble = 0
+        self._why = ""
+        self._evicted: str | None = None
+        self._again = False
+        self._queued = False
+        self._deferred: list[Event] = []
+        self._queue_until: int | None = None
+        self._store_until: int | None = None
+        self._retry_at: int | None = None
+        self._run_until: int | None = None
+        self._grace_until = 0
+        self._close: do.Close | None = None
+        self._closing_until = 0
+
+    # -- the two questions the runtime asks -------------------------------------------------------
+
+    def step(self, event: Event, now: int) -> list[Action]:
+        """Take in *event* at *now*, and return what to do, in order."""
+        return TABLE[self.phase][type(event)](self, event, now)
+
+    def wake_at(self) -> int | None:
+        """Return the moment at which a Tick is due, or None when only events matter."""
+        moments: tuple[int | None, ...] = ()
+        if self.phase in (WAITING, ASKING):
+            queue_until = self._queue_until if self._queued else None
+            moments = (self._retry_at, queue_until, self._store_until)
+        elif self.phase == CLOSING:
+            moments = (self._retry_at, self._closing_until)
+        elif self.phase != DONE:
+            moments = (*self._lease_moments(), self._phase_moment())
+        return min([moment for moment in moments if moment is not None], default=None)
+
+    def _lease_moments(self) -> tuple[int | None, ...]:
+        lease = self.lease
+        if lease is None or self._lost:
+            return ()
+        ask_at = None if lease.asking else lease.ask_at
+        if self._keeps_on_losing():
+            return (ask_at, None if self._warned else lease.give_up_at)
+        return (
+            ask_at,
+            None if self._warned else lease.give_up_at,
+            None if self.phase == KILLING else lease.kill_at,
+        )
+
+    def _phase_moment(self) -> int | None:
+        if self.phase == STOPPING:
+            return self._grace_until
+        return self._run_until if self.phase in (RUNNING, LINGERING) else None
+
+    def _keeps_on_losing(self) -> bool:
+        return self.spec.on_lease_lost == "continue"
+
+    # -- before the command: the lease ------------------------------------------------------------
+
+    def _begin(self, _event: Event, now: int) -> list[Action]:
+        self.begun_at = now
+        if self.spec.wait:
+            self._queue_until = now + self.spec.wait
+        return self._ask(now)
+
+    def _ask(self, now: int, evict: str | None = None) -> list[Action]:
+        self.phase = ASKING
+        self._again = False
+        self._retry_at = None
+        if self._store_until is None:
+            self._store_until = now + self.spec.store_timeout
+        return [do.Acquire(evict)]
+
+    def _woken(self, _event: Event, now: int) -> list[Action]:
+        if self._queued and not self._trouble:
+            return self._ask(now)
+        return []
+
+    def _woken_asking(self, _event: Event, _now: int) -> list[Action]:
+        self._again = True
+        return []
+
+    def _ask_tick(self, _event: Event, now: int) -> list[Action]:
+        if self._queue_until is not None and self._queued and now >= self._queue_until:
+            return self._skip("wait_expired", now)
+        if self._store_until is not None and now >= self._store_until:
+            return self._store_failed(now)
+        if self.phase == WAITING and self._retry_at is not None and now >= self._retry_at:
+            return self._ask(now)
+        return []
+
+    def _granted(self, event: ev.Granted, now: int) -> list[Action]:
+        lease = Holding(self.times, event.token, event.index, event.sent_at, self.jitter)
+        if now >= lease.give_up_at:  # we were stopped meanwhile: asking again extends it
+            return self._ask(now)
+        self.lease = lease
+        self.phase = SPAWNING
+        return [*self._arm(lease), do.Spawn()]
+
+    def _held(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:
+        self.holder = event.holder
+        self._store_until = None
+        self._trouble = 0
+        if event.gone and event.holder.run_id != self._evicted:
+            self._evicted = event.holder.run_id
+            return self._ask(now, evict=event.holder.run_id)
+        if self.spec.wait == 0:
+            return self._skip("held", now, left=event.left)
+        return self._queue(event, now)
+
+    def _queue(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:
+        if self._again:
+            return self._ask(now)
+        self.phase = WAITING
+        self._retry_at = now + self.jitter.shorten(min(max(event.left, 20), QUEUE_POLL_MS), 20)
+        if self._queued:
+            return []
+        self._queued = True
+        return [do.Watch(), self._say("queued", holder=event.holder, left=event.left)]
+
+    def _refused(self, event: ev.Refused, now: int) -> list[Action]:
+        if event.reason in ("slot_done", "paused"):
+            return self._skip(event.reason, now, why=event.why)
+        self.begun_at = self.begun_at or now
+        self._end(record.NOT_STARTED, exits.OWN_FAILURE, event.reason)
+        return [self._say(event.reason, why=event.why), *self._close_up(now, release=False)]
+
+    def _skip(self, reason: str, now: int, **facts: object) -> list[Action]:
+        self._end(record.SKIPPED, self.spec.skip_exit_code, reason)
+        said = self._say("skipped", reason=reason, holder=self.holder, **facts)
+        return [said, *self._close_up(now, release=reason == "wait_expired", forget_slot=True)]
+
+    def _ask_failed(self, event: ev.Unavailable, now: int) -> list[Action]:
+        self._why = event.why
+        self._trouble += 1
+        if self._store_until is not None and now >= self._store_until:
+            return self._store_failed(now)
+        self.phase = WAITING
+        self._retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
+        return []
+
+    def _denied(self, event: ev.Denied, now: int) -> list[Action]:
+        self._end(record.NOT_STARTED, exits.OWN_FAILURE, "store_denied")
+        return [self._say("denied", why=event.why), *self._spool_and_exit(now)]
+
+    def _store_failed(self, now: int) -> list[Action]:
+        why = self._why or f"no answer within {self.spec.store_timeout / 1000:g}s"
+        if self.spec.on_store_error == "local" and not self.local:
+            self.local = True
+            self._store_until = None
+            self._trouble = 0
+            self._queued = False
+            said = self._say("store_local", why=why)
+            return [said, do.UseLocalStore(), *self._ask(now)]
+        if self.spec.on_store_error == "run":
+            self.guarded = False
+            self.reason = "unguarded"
+            self.phase = SPAWNING
+            return [self._say("store_unguarded", why=why), do.Spawn()]
+        self._end(record.STORE_UNAVAILABLE, exits.STORE_UNAVAILABLE, why)
+        return [self._say("store_unavailable", why=why), *self._spool_and_exit(now)]
+
+    def _signalled_before(self, event: ev.Signalled, now: int) -> list[Action]:
+        if event.signum not in STOP_SIGNALS:
+            return []
+        self.signal = event.signum
+        return self._stopped_before(event.signum, "signal", now)
+
+    def _stop_asked_before(self, event: ev.StopAsked, now: int) -> list[Action]:
+        return self._stopped_before(15, f"by {event.by}", now)
+
+    def _stopped_before(self, signum: int, reason: str, now: int) -> list[Action]:
+        self._end(record.STOPPED, exits.of_signal(signum), reason)
+        said = self._say("stopped_early", signum=signum, reason=reason)
+        return [said, *self._close_up(now, release=True, forget_slot=True)]
+
+    # -- the command ------------------------------------------------------------------------------
+
+    def _spawned(self, _event: Event, now: int) -> list[Action]:
+        self.started_at = now
+        if self.phase != SPAWNING:  # the lease was lost meanwhile: it is being stopped already
+            return []
+        self.phase = RUNNING
+        if self.spec.timeout is not None:
+            self._run_until = now + self.spec.timeout
+        todo: list[Action] = [do.Watch()] if self.lease else []
+        for deferred in self._deferred:
+            todo += self.step(deferred, now)
+        return todo
+
+    def _not_spawned(self, event: ev.NotSpawned, now: int) -> list[Action]:
+        self._end(record.NOT_STARTED, event.exit_status, event.why)
+        said = self._say("not_started", why=event.why)
+        return [said, *self._close_up(now, release=True, forget_slot=True)]
+
+    def _defer(self, event: Event, _now: int) -> list[Action]:
+        self._deferred.append(event)
+        return []
+
+    def _exited(self, event: ev.Exited, now: int) -> list[Action]:
+        self._child = exits.of_wait_status(event.status)
+        self.stragglers = event.left
+        if event.left == 0:
+            return self._close_up(now, release=True)
+        if self.phase in (STOPPING, KILLING):
+            return []
+        if self.spec.stragglers == "wait":
+            self.phase = LINGERING
+            return []
+        self._end_by_child()
+        if self.spec.stragglers == "leave":
+            self.phase = LINGERING
+            self._run_until = None
+            return [do.Leave()]
+        self.phase = STOPPING
+        self._grace_until = now + self.spec.kill_after
+        return [self._say("stragglers", left=event.left), do.Signal(self.spec.signal)]
+
+    def _signalled(self, event: ev.Signalled, now: int) -> list[Action]:
+        if event.signum not in STOP_SIGNALS:
+            return [do.Forward(event.signum)]
+        self.signal = event.signum
+        self._end(record.STOPPED, exits.of_signal(event.signum), "signal")
+        return self._stop(event.signum, now)
+
+    def _forward(self, event: ev.Signalled, _now: int) -> list[Action]:
+        return [do.Forward(event.signum)]
+
+    def _stop_asked(self, event: ev.StopAsked, now: int) -> list[Action]:
+        self._end(record.STOPPED, exits.of_signal(15), f"by {event.by}")
+        said = self._say("stop_asked", by=event.by)
+        return [said, *self._stop(self.spec.signal, now)]
+
+    def _stop(self, signum: int, now: int) -> list[Action]:
+        """Begin the procedure: the polite signal, the grace period, KILL."""
+        self.phase = STOPPING
+        self._grace_until = now + self.spec.kill_after
+        return [do.Signal(signum)]
+
+    def _tick(self, _event: Event, now: int) -> list[Action]:
+        kept = self._keep_lease(now)
+        if self.phase == STOPPING and now >= self._grace_until:
+            return [*kept, *self._kill()]
+        if self.phase in (RUNNING, LINGERING) and self._run_until is not None:
+            if now < self._run_until:
+                return kept
+            self._run_until = None
+            self._end(record.TIMED_OUT, exits.TIMED_OUT, "")
+            said = self._say("timed_out", timeout=self.spec.timeout)
+            return [*kept, *self._stop(self.spec.signal, now), said]
+        return kept
+
+    def _kill(self) -> list[Action]:
+        self.phase = KILLING
+        return [do.Kill()]
+
+    def _suspended(self, event: ev.Suspended, now: int) -> list[Action]:
+        left = None if self.lease is None else max(self.lease.kill_at - now, 0)
+        return [self._say("suspended", left=left), do.Suspend(event.signum)]
+
+    def _unkillable(self, event: ev.Unkillable, _now: int) -> list[Action]:
+        return [self._say("unkillable", why=event.why)]
+
+    def _guardian_died(self, _event: Event, _now: int) -> list[Action]:
+        self._end(record.FAILED, exits.OWN_FAILURE, "guardian_killed")
+        return [self._say("guardian_died"), *self._kill()]
+
+    def _tree_dead(self, _event: Event, now: int) -> list[Action]:
+        return self._close_up(now, release=True)
+
+    # -- the lease while the command runs ---------------------------------------------------------
+
+    def _arm(self, lease: Holding) -> list[Action]:
+        if self.spec.dead_man == "off" or self._keeps_on_losing():
+            return []
+        return [do.Arm(lease.kill_at)]
+
+    def _keep_lease(self, now: int) -> list[Action]:
+        lease = self.lease
+        if lease is None or self._lost:
+            return []
+        todo: list[Action] = []
+        if now >= lease.give_up_at and not self._warned:
+            self._warned = True
+            todo += self._lose(lease, now)
+        if now >= lease.kill_at and self.phase != KILLING and not self._keeps_on_losing():
+            todo += self._kill()
+        if now >= lease.ask_at and not lease.asking:
+            lease.asking = True
+            again = do.Reclaim if lease.vanished else do.Renew
+            todo.append(again(lease.token, lease.index))
+        return todo
+
+    def _lose(self, lease: Holding, now: int) -> list[Action]:
+        """Nobody says the lease is gone, but it could not be renewed in time."""
+        since = now - lease.sent_at
+        if self._keeps_on_losing():
+            return [self._say("lost_continuing", since=since, why=self._why)]
+        said = self._say("lost_unrenewed", since=since, why=self._why)
+        self._end(record.LEASE_LOST, exits.LEASE_LOST, "not_renewed")
+        if self.phase == KILLING:
+            return [said]
+        if self.phase == STOPPING:
+            self._grace_until = min(self._grace_until, now + self.times.grace)
+            return [said]
+        self.phase = STOPPING
+        self._grace_until = now + self.times.grace
+        return [do.Signal(self.spec.signal), said]
+
+    def _renewed(self, event: ev.Renewed, now: int) -> list[Action]:
+        lease = self.lease
+        if lease is None or self._lost:
+            return []
+        todo: list[Action] = []
+        if lease.vanished:
+            todo.append(self._say("reclaimed"))
+        elif lease.failing_since is not None:
+            todo.append(self._say("recovered", since=now - lease.failing_since))
+        lease.extended(event.sent_at)
+        self._warned = False
+        todo += self._arm(lease)
+        if event.stop_by is not None:
+            todo += self.step(ev.StopAsked(event.stop_by), now)
+        return todo
+
+    def _renew_failed(self, event: ev.Unavailable | ev.Denied, now: int) -> list[Action]:
+        lease = self.lease
+        if lease is None or self._lost or not lease.asking:
+            return []
+        self._why = event.why
+        first = lease.failing_since is None
+        lease.failed(now)
+        if not first:
+            return []
+        return [self._say("renew_failing", why=event.why, left=max(lease.give_up_at - now, 0))]
+
+    def _gone(self, _event: Event, now: int) -> list[Action]:
+        lease = self.lease
+        if lease is None or self._lost:
+            return []
+        if now >= lease.ends_at and not self._keeps_on_losing():
+            return self._lost_for_sure(None)
+        lease.vanished = True
+        lease.asking = True
+        return [do.Reclaim(lease.token, lease.index)]
+
+    def _taken(self, event: ev.Taken, _now: int) -> list[Action]:
+        if self.lease is None or self._lost:
+            return []
+        return self._lost_for_sure(event.holder)
+
+    def _lost_for_sure(self, holder: Owner | None) -> list[Action]:
+        self._lost = True
+        self.holder = holder
+        if self._keeps_on_losing():
+            return [self._say("taken_continuing", holder=holder)]
+        self._end(record.LEASE_LOST, exits.LEASE_LOST, "taken")
+        said = self._say("taken", holder=holder)
+        return [said] if self.phase == KILLING else [*self._kill(), said]
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _end(self, outcome: str, exit_status: int, reason: str) -> None:
+        """Say what ended the run; the first cause stands."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.exit_status = exit_status
+            self.reason = reason or self.reason
+
+    def _end_by_child(self) -> None:
+        if self._child is None or self.outcome is not None:
+            return
+        status, self.signal = self._child
+        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, "")
+
+    @property
+    def child_signal(self) -> int | None:
+        """The signal that ended the child, if one did."""
+        return self._child[1] if self._child else None
+
+    def _close_up(self, now: int, *, release: bool, forget_slot: bool = False) -> list[Action]:
+        self._end_by_child()
+        self._end(record.FAILED, exits.OWN_FAILURE, "child_lost")
+        self.phase = CLOSING
+        self.ended_at = now
+        disarm: list[Action] = [do.Disarm()] if self.lease is not None else []
+        if not self.guarded:
+            return [*disarm, *self._spool_and_exit(now)]
+        overdue = self.lease is not None and now >= self.lease.ends_at
+        self._close = do.Close(
+            release=release and not self._lost and not overdue, forget_slot=forget_slot
+        )
+        self._closing_until = now + CLOSING_MS
+        self._trouble = 0
+        return [*disarm, *self._send_close(now)]
+
+    def _send_close(self, _now: int) -> list[Action]:
+        assert self._close is not None
+        self._retry_at = None
+        return [self._close]
+
+    def _close_failed(self, event: ev.Unavailable, now: int) -> list[Action]:
+        if event.request != "release" or self._retry_at is not None:
+            return []
+        self._why = event.why
+        self._trouble += 1
+        self._retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
+        return self._close_tick(event, now)
+
+    def _close_tick(self, _event: Event, now: int) -> list[Action]:
+        if now >= self._closing_until:
+            return self._not_closed(now)
+        if self._retry_at is not None and now >= self._retry_at:
+            return self._send_close(now)
+        return []
+
+    def _close_denied(self, event: ev.Denied, now: int) -> list[Action]:
+        self._why = event.why
+        return self._not_closed(now)
+
+    def _not_closed(self, now: int) -> list[Action]:
+        why = self._why or f"no answer within {CLOSING_MS / 1000:g}s"
+        return [self._say("not_closed", why=why), *self._spool_and_exit(now)]
+
+    def _closed(self, _event: Event, _now: int) -> list[Action]:
+        self.phase = DONE
+        return [do.Exit(self.exit_status)]
+
+    def _spool_and_exit(self, now: int) -> list[Action]:
+        self.phase = DONE
+        if self.ended_at is None:
+            self.ended_at = now
+        return [do.Spool(), do.Exit(self.exit_status)]
+
+    def _say(self, topic: str, **facts: object) -> do.Say:
+        return do.Say(topic, facts)
+
+    def _ignore(self, _event: Event, _now: int) -> list[Action]:
+        return []
+
+
+if TYPE_CHECKING:
+    Handler = Callable[[Run, "Event", int], list[Action]]
+
+_ = Run._ignore
+_R = Run
+# fmt: off
+# One row an event, one column a phase, in the order of PHASES. `_` is a decision: nothing to do.
+_ROWS: tuple[tuple[object, ...], ...] = (
+ #               WAITING                ASKING                 SPAWNING          RUNNING           STOPPING          KILLING           LINGERING         CLOSING           DONE
+ (ev.Begin,       _R._begin,             _,                     _,                _,                _,                _,                _,                _,                _),
+ (ev.Granted,     _R._granted,           _R._granted,           _,                _,                _,                _,                _,                _,                _),
+ (ev.Held,        _,                     _R._held,              _,                _,                _,                _,                _,                _,                _),
+ (ev.Queued,      _,                     _R._held,              _,                _,                _,                _,                _,                _,                _),
+ (ev.Refused,     _R._refused,           _R._refused,           _,                _,                _,                _,                _,                _,                _),
+ (ev.Renewed,     _,                     _,                     _R._renewed,      _R._renewed,      _R._renewed,      _R._renewed,      _R._renewed,      _,                _),
+ (ev.Gone,        _,                     _,                     _R._gone,         _R._gone,         _R._gone,         _R._gone,         _R._gone,         _,                _),
+ (ev.Taken,       _,                     _,                     _R._taken,        _R._taken,        _R._taken,        _R._taken,        _R._taken,        _,                _),
+ (ev.Closed,      _,                     _,                     _,                _,                _,                _,                _,                _R._closed,       _),
+ (ev.Unavailable, _,                     _R._ask_failed,        _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._close_failed, _),
+ (ev.Denied,      _,                     _R._denied,            _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._close_denied, _),
+ (ev.Woken,       _R._woken,             _R._woken_asking,      _,                _,                _,                _,                _,                _,                _),
+ (ev.Spawned,     _,                     _,                     _R._spawned,      _,                _R._spawned,      _R._spawned,           _,                _,                _),
+ (ev.NotSpawned,  _,                     _,                     _R._not_spawned,  _,                _R._not_spawned,  _R._not_spawned,  _,                _,                _),
+ (ev.Exited,      _,                     _,                     _,                _R._exited,       _R._exited,       _R._exited,       _,                _,                _),
+ (ev.Suspended,   _,                     _,                     _,                _R._suspended,    _,                _,                _,                _,                _),
+ (ev.TreeDead,    _,                     _,                     _,                _R._tree_dead,    _R._tree_dead,    _R._tree_dead,    _R._tree_dead,    _,                _),
+ (ev.Unkillable,  _,                     _,                     _,                _,                _R._unkillable,   _R._unkillable,   _,                _,                _),
+ (ev.GuardianDied, _,                    _,                     _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _,            _),
+ (ev.Signalled,   _R._signalled_before,  _R._signalled_before,  _R._defer,        _R._signalled,    _R._forward,      _,                _R._signalled,    _,                _),
+ (ev.StopAsked,   _R._stop_asked_before, _R._stop_asked_before, _R._defer,        _R._stop_asked,   _,                _,                _R._stop_asked,   _,                _),
+ (ev.Tick,        _R._ask_tick,          _R._ask_tick,          _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._close_tick,   _),
+)
+# fmt: on
+TABLE: dict[str, dict[type[Event], Handler]] = {
+    phase: {row[0]: row[column] for row in _ROWS}  # type: ignore[misc]
+    for column, phase in enumerate(PHASES, 1)
+}

@@ -1,0 +1,320 @@
+"""What the user reads: what happened, why, and what to do. Imported when there is something to say.
+
+One function a topic of `actions.Say`; a text begins with `JOB: ` and may go on in further lines,
+indented. What comes from elsewhere (host names, error texts) is made printable.
+"""
+
+from __future__ import annotations
+
+from cronguard.core import lease
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cronguard.core.spec import JobSpec, Owner
+
+SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 15: "TERM", 20: "TSTP"}
+QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered"))
+"""What `--quiet` keeps to itself: nothing of this needs anybody to act."""
+
+
+def render(topic: str, facts: dict[str, object], spec: JobSpec, store: str, run_id: str) -> str:
+    """Return the text of *topic*, without the leading `cronguard: `."""
+    return TOPICS[topic](Context(facts, spec, store, run_id))
+
+
+def printable(text: object, limit: int = 400) -> str:
+    """Return *text* on one line with everything that a terminal could obey made visible."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def span(ms: int) -> str:
+    """Return a duration as people say it: `350ms`, `4.2s`, `4m10s`, `3h05m`, `2d4h`."""
+    if ms < 1000:
+        return f"{ms}ms"
+    if ms < 60_000:
+        return f"{ms // 100 / 10:g}s"
+    seconds = ms // 1000
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    if seconds < 86_400:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 86_400}d{seconds % 86_400 // 3600}h"
+
+
+def signal_name(signum: int) -> str:
+    """Return `TERM` for 15; the number for a signal that has no name here."""
+    return SIGNALS.get(signum, str(signum))
+
+
+class Context:
+    """What a text may use: the facts of the topic, and what is known of the run."""
+
+    __slots__ = ("facts", "job", "run", "spec", "store")
+
+    def __init__(self, facts: dict[str, object], spec: JobSpec, store: str, run_id: str) -> None:
+        self.facts = facts
+        self.spec = spec
+        self.job = spec.name
+        self.store = store
+        self.run = run_id[:12]
+
+    def text(self, name: str) -> str:
+        """Return a fact made printable, or nothing."""
+        return printable(self.facts.get(name, ""))
+
+    def ms(self, name: str) -> int:
+        """Return a number among the facts, or 0."""
+        value = self.facts.get(name)
+        return value if isinstance(value, int) else 0
+
+    def holder(self) -> str:
+        """Return `web-3, pid 8121, run 0a1b2c3d4e5f`, as far as it is known."""
+        owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
+        if owner is None or not owner.run_id:
+            return "another run"
+        parts = [printable(owner.host, 80)] if owner.host else []
+        if owner.pid:
+            parts.append(f"pid {owner.pid}")
+        return ", ".join([*parts, f"run {owner.run_id[:12]}"])
+
+
+def _skipped(c: Context) -> str:
+    reason = c.facts["reason"]
+    if reason == "slot_done":
+        return f"{c.job}: not started: this slot of the schedule was already run."
+    if reason == "paused":
+        return (
+            f"{c.job}: not started: the job is paused{_because(c)}.\n"
+            f"  Let it run again with `cronguard resume {c.job}`."
+        )
+    if reason == "wait_expired":
+        return (
+            f"{c.job}: not started: waited {span(c.spec.wait or 0)} for the lock, and it is still "
+            f"held ({c.holder()}).\n  Wait longer with --wait, or look at it with `cronguard ps`."
+        )
+    left = c.ms("left")
+    usual = c.spec.ttl + lease.TAKEOVER_MS
+    odd = (
+        f"\n  The store would keep this lock for {span(left)} more without a heartbeat, which no "
+        "run asked for: was its clock set back? If the holder is gone, use "
+        f"`cronguard unlock {c.job}`."
+        if left > usual + 1000
+        else ""
+    )
+    return (
+        f"{c.job}: not started: another run holds the lock ({c.holder()}).\n"
+        f"  Wait for it with --wait 10m, or look at it with `cronguard status {c.job}`.{odd}"
+    )
+
+
+def _queued(c: Context) -> str:
+    limit = "" if c.spec.wait is None else f" for up to {span(c.spec.wait)}"
+    return f"{c.job}: waiting{limit} for the lock, held by {c.holder()}."
+
+
+def _conflict(c: Context) -> str:
+    return (
+        f"{c.job}: not started: {c.text('why')}.\n"
+        "  Give the job the same --ttl on every host, or another --name."
+    )
+
+
+def _denied(c: Context) -> str:
+    return (
+        f"{c.job}: not started: cannot use {c.store}: {c.text('why')}.\n"
+        "  Check --store / CRONGUARD_STORE, or try `cronguard doctor`."
+    )
+
+
+def _store_unavailable(c: Context) -> str:
+    return (
+        f"{c.job}: not started: cannot reach {c.store}: {c.text('why')} "
+        f"(tried for {span(c.spec.store_timeout)}).\n"
+        "  Check --store / CRONGUARD_STORE, try `cronguard doctor`, or choose with "
+        "--on-store-error whether it shall run anyway."
+    )
+
+
+def _store_local(c: Context) -> str:
+    return (
+        f"{c.job}: cannot reach {c.store}: {c.text('why')}; guarding on this host only "
+        "(--on-store-error local): a run on another host would not be noticed."
+    )
+
+
+def _store_unguarded(c: Context) -> str:
+    return (
+        f"{c.job}: cannot reach {c.store}: {c.text('why')}; RUNNING UNGUARDED (--on-store-error "
+        "run): nothing keeps a second run from starting beside it."
+    )
+
+
+def _stopped_early(c: Context) -> str:
+    if c.facts["reason"] == "signal":
+        return f"{c.job}: not started: got {signal_name(c.ms('signum'))} before the lock."
+    return f"{c.job}: not started: stopped {c.text('reason')} before it got the lock."
+
+
+def _not_started(c: Context) -> str:
+    return f"{c.job}: not started: {c.text('why')}."
+
+
+def _stragglers(c: Context) -> str:
+    left = c.ms("left")
+    those = "a background process" if left == 1 else f"{left} background processes"
+    return (
+        f"{c.job}: the command ended and left {those} behind; stopping (keep the lock until they "
+        "end with --stragglers wait, or let them go with --stragglers leave)."
+    )
+
+
+def _stop_asked(c: Context) -> str:
+    return f"{c.job}: stopping: asked by {c.text('by')}."
+
+
+def _timed_out(c: Context) -> str:
+    return (
+        f"{c.job}: timed out after {span(c.ms('timeout'))} (--timeout): sent "
+        f"{signal_name(c.spec.signal)}, KILL follows after {span(c.spec.kill_after)}."
+    )
+
+
+def _suspended(c: Context) -> str:
+    left = c.facts.get("left")
+    if not isinstance(left, int):
+        return f"{c.job}: stopped by the terminal; `fg` goes on."
+    return (
+        f"{c.job}: stopped by the terminal; the lock is not renewed while stopped: without `fg` "
+        f"within {span(left)} the run is killed."
+    )
+
+
+def _unkillable(c: Context) -> str:
+    return f"{c.job}: cannot end the run: {c.text('why')}; keeping the lock until it is gone."
+
+
+def _guardian_died(c: Context) -> str:
+    return f"{c.job}: cronguard's guardian process was killed; killing the run with it."
+
+
+def _lost_unrenewed(c: Context) -> str:
+    return (
+        f"{c.job}: lock lost: {c.store} did not renew it for {span(c.ms('since'))}"
+        f"{_because(c)}; stopping run {c.run} before another may start."
+    )
+
+
+def _lost_continuing(c: Context) -> str:
+    return (
+        f"{c.job}: lock lost: {c.store} did not renew it for {span(c.ms('since'))}{_because(c)}; "
+        f"run {c.run} goes on (--on-lease-lost continue), another may start beside it."
+    )
+
+
+def _because(c: Context) -> str:
+    return f" ({c.text('why')})" if c.text("why") else ""
+
+
+def _taken(c: Context) -> str:
+    return f"{c.job}: lock lost: {c.store} gave it to {c.holder()}; killing run {c.run} at once."
+
+
+def _taken_continuing(c: Context) -> str:
+    return (
+        f"{c.job}: lock lost: {c.store} gave it to {c.holder()}; run {c.run} goes on "
+        "(--on-lease-lost continue)."
+    )
+
+
+def _reclaimed(c: Context) -> str:
+    return (
+        f"{c.job}: the lock had vanished from {c.store} (deleted, evicted or lost in a failover) "
+        f"and was taken again by run {c.run}; nobody else had it.\n"
+        "  `cronguard doctor` says whether the store may drop keys."
+    )
+
+
+def _renew_failing(c: Context) -> str:
+    return (
+        f"{c.job}: cannot renew the lock at {c.store}: {c.text('why')}; trying on, run {c.run} is "
+        f"stopped in {span(c.ms('left'))} if that fails."
+    )
+
+
+def _recovered(c: Context) -> str:
+    return f"{c.job}: {c.store} renews the lock again, after {span(c.ms('since'))}."
+
+
+def _not_closed(c: Context) -> str:
+    return (
+        f"{c.job}: could not give the lock back to {c.store}: {c.text('why')}; it expires by "
+        "itself, and the record is kept on this host until the store can take it."
+    )
+
+
+def _dead_man_refused(c: Context) -> str:
+    return (
+        f"{c.job}: this kernel or its limits refuse the dead man's timer ({c.text('why')}): a "
+        "stopped or starved cronguard would not be killed before its lock ends.\n"
+        "  `ulimit -i` must not be 0; silence this with --dead-man off."
+    )
+
+
+def _dead_man_required(c: Context) -> str:
+    return (
+        f"{c.job}: not started: this kernel or its limits refuse the dead man's timer "
+        f"({c.text('why')}), and --dead-man is required.\n  `ulimit -i` must not be 0."
+    )
+
+
+def _record_kept_nowhere(c: Context) -> str:
+    return f"{c.job}: the record of run {c.run} could not be kept on this host: {c.text('why')}."
+
+
+def _spill_failed(c: Context) -> str:
+    return (
+        f"{c.job}: --quiet cannot keep the output any longer ({c.text('why')}); showing it from "
+        "here on."
+    )
+
+
+def _tls_unverified(c: Context) -> str:
+    return f"{c.job}: tls_verify=false: anyone on the way to {c.store} can pose as the store."
+
+
+TOPICS: dict[str, Callable[[Context], str]] = {
+    text.__name__[1:]: text
+    for text in (
+        _skipped,
+        _queued,
+        _conflict,
+        _denied,
+        _store_unavailable,
+        _store_local,
+        _store_unguarded,
+        _stopped_early,
+        _not_started,
+        _stragglers,
+        _stop_asked,
+        _timed_out,
+        _suspended,
+        _unkillable,
+        _guardian_died,
+        _lost_unrenewed,
+        _lost_continuing,
+        _taken,
+        _taken_continuing,
+        _reclaimed,
+        _renew_failing,
+        _recovered,
+        _not_closed,
+        _dead_man_refused,
+        _dead_man_required,
+        _record_kept_nowhere,
+        _spill_failed,
+        _tls_unverified,
+    )
+}

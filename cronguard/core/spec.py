@@ -1,0 +1,184 @@
+"""What is to be run, and by whom: frozen once resolved, before anything starts."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME_LENGTH = 128
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_REST = _FIRST | frozenset("._:-")
+
+
+def is_job_name(name: str) -> bool:
+    """Tell whether *name* matches `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`."""
+    return 0 < len(name) <= NAME_LENGTH and name[0] in _FIRST and _REST.issuperset(name)
+
+
+class JobSpec:
+    """The resolved description of a job. Attributes are options of `run`; durations in ms.
+
+    `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
+    `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
+    """
+
+    __slots__ = (
+        "command",
+        "dead_man",
+        "kill_after",
+        "name",
+        "namespace",
+        "on_lease_lost",
+        "on_store_error",
+        "quiet",
+        "signal",
+        "skip_exit_code",
+        "slots",
+        "store",
+        "store_timeout",
+        "stragglers",
+        "timeout",
+        "ttl",
+        "wait",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        command: list[str],
+        store: str,
+        namespace: str = "cg",
+        timeout: int | None = None,
+        kill_after: int = 10_000,
+        signal: int = 15,
+        ttl: int = 30_000,
+        wait: int | None = 0,
+        slots: int = 1,
+        on_store_error: str = "fail",
+        store_timeout: int = 5_000,
+        on_lease_lost: str = "stop",
+        stragglers: str = "kill",
+        dead_man: str = "auto",
+        skip_exit_code: int = 0,
+        quiet: bool = False,
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.store = store
+        self.namespace = namespace
+        self.timeout = timeout
+        self.kill_after = kill_after
+        self.signal = signal
+        self.ttl = ttl
+        self.wait = wait
+        self.slots = slots
+        self.on_store_error = on_store_error
+        self.store_timeout = store_timeout
+        self.on_lease_lost = on_lease_lost
+        self.stragglers = stragglers
+        self.dead_man = dead_man
+        self.skip_exit_code = skip_exit_code
+        self.quiet = quiet
+
+
+class Owner:
+    """Who asks for, or holds, a lease: the facts others need to name it, or to prove it dead.
+
+    `run_id` is 128 random bits in hex and alone decides whose a lease is; the rest is for people
+    and for the proof of death on the same host. `pid_start` (clock ticks since boot) tells a
+    process from a later one with its number; `boot_id` and `pid_ns` tell one host, and one
+    container on it, from another. Unknown facts are empty strings or 0. `since_wall` is in ms
+    since the epoch.
+    """
+
+    __slots__ = (
+        "boot_id",
+        "command_hash",
+        "host",
+        "pid",
+        "pid_ns",
+        "pid_start",
+        "run_id",
+        "since_wall",
+        "user",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        host: str = "",
+        user: str = "",
+        pid: int = 0,
+        pid_start: int = 0,
+        boot_id: str = "",
+        pid_ns: str = "",
+        since_wall: int = 0,
+        command_hash: str = "",
+    ) -> None:
+        self.run_id = run_id
+        self.host = host
+        self.user = user
+        self.pid = pid
+        self.pid_start = pid_start
+        self.boot_id = boot_id
+        self.pid_ns = pid_ns
+        self.since_wall = since_wall
+        self.command_hash = command_hash
+
+    def facts(self) -> dict[str, object]:
+        """Return everything but the run id, as a store keeps it beside the lease."""
+        return {name: getattr(self, name) for name in OWNER_FACTS}
+
+
+OWNER_FACTS = tuple(name for name in Owner.__slots__ if name != "run_id")
+
+
+def owner_from(run_id: str, facts: Mapping[str, object]) -> Owner:
+    """Rebuild an owner from what `facts` gave; what is missing or of another type is unknown."""
+    owner = Owner(run_id)
+    for name in OWNER_FACTS:
+        value = facts.get(name)
+        if isinstance(value, type(getattr(owner, name))):
+            setattr(owner, name, value)
+    return owner
+
+
+class Claim:
+    """All a store needs to know to lease a job to a run.
+
+    `px` how long the store keeps an unrenewed lease, in ms · `slots` how many runs at a time ·
+    `settings` what must agree between all hosts that run this job · `min_hold` ms to keep the
+    lease from its grant · `slot_id` the schedule slot that a grant uses up, or None, and `slot_px`
+    how long the store remembers that.
+    """
+
+    __slots__ = ("job", "min_hold", "namespace", "owner", "px", "slot_id", "slot_px", "slots")
+
+    def __init__(
+        self,
+        job: str,
+        owner: Owner,
+        px: int,
+        *,
+        namespace: str = "cg",
+        slots: int = 1,
+        min_hold: int = 0,
+        slot_id: str | None = None,
+        slot_px: int = 0,
+    ) -> None:
+        self.job = job
+        self.owner = owner
+        self.px = px
+        self.namespace = namespace
+        self.slots = slots
+        self.min_hold = min_hold
+        self.slot_id = slot_id
+        self.slot_px = slot_px
+
+    @property
+    def settings(self) -> str:
+        """What two hosts must agree on; `px=35000 slots=1`."""
+        return f"px={self.px} slots={self.slots}"
