@@ -26,81 +26,33 @@ from __future__ import annotations
 from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import exits, record
-from cronguard.core.holding import Holding, Jitter, backoff
+from cronguard.core.asking import STOP_SIGNALS, Asking
+from cronguard.core.ending import (
+    ASKING,
+    CLOSING,
+    DONE,
+    KILLING,
+    LINGERING,
+    PHASES,
+    RUNNING,
+    SPAWNING,
+    STOPPING,
+    WAITING,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cronguard.core.actions import Action
     from cronguard.core.events import Event
-    from cronguard.core.lease import LeaseTimes
-    from cronguard.core.spec import JobSpec, Owner
-
-WAITING = "waiting"
-ASKING = "asking"
-SPAWNING = "spawning"
-RUNNING = "running"
-STOPPING = "stopping"
-KILLING = "killing"
-LINGERING = "lingering"
-CLOSING = "closing"
-DONE = "done"
-PHASES = (WAITING, ASKING, SPAWNING, RUNNING, STOPPING, KILLING, LINGERING, CLOSING, DONE)
-
-STOP_SIGNALS = frozenset((1, 2, 3, 15))
-"""HUP, INT, QUIT and TERM stop the run; every other signal is only forwarded."""
-QUEUE_POLL_MS = 1_000
-"""How often a waiting run asks, at the least: it keeps its place in the queue alive."""
-CLOSING_MS = 3_000
-"""How long the end may be tried; then the record is kept on this host and the TTL decides."""
+    from cronguard.core.holding import Holding
+    from cronguard.core.spec import Owner
 
 
-class Run:
+class Run(Asking):
     """One run of a job, from before the lease to after the record.
 
-    Everything below `phase` is for the record and for messages; moments in monotonic ms.
+    The runtime asks two things of it: `step` and `wake_at`.
     """
-
-    def __init__(self, spec: JobSpec, times: LeaseTimes, seed: int = 0) -> None:
-        self.spec = spec
-        self.times = times
-        self.jitter = Jitter(seed)
-        self.phase = WAITING
-        self.lease: Holding | None = None
-        self.begun_at = 0
-        self.started_at: int | None = None
-        self.ended_at: int | None = None
-        self.outcome: str | None = None
-        self.reason = ""
-        self.exit_status = exits.OWN_FAILURE
-        self.signal: int | None = None
-        self.stragglers = 0
-        self.holder: Owner | None = None
-        self.guarded = True
-        self.local = False
-        self._child: tuple[int, int | None] | None = None
-        self._lost = False
-        self._warned = False
-        self._trouble = 0
-        self._why = ""
-        self._evicted: str | None = None
-        self._again = False
-        self._queued = False
-        self._deferred: list[Event] = []
-        self._queue_until: int | None = None
-        self._store_until: int | None = None
-        self._retry_at: int | None = None
-        self._run_until: int | None = None
-        self._grace_until = 0
-        self._close: do.Close | None = None
-        self._closing_until = 0
-
-    # -- the two questions the runtime asks -------------------------------------------------------
-
-    def step(self, event: Event, now: int) -> list[Action]:
-        """Take in *event* at *now*, and return what to do, in order."""
-        return TABLE[self.phase][type(event)](self, event, now)
 
     def wake_at(self) -> int | None:
         """Return the moment at which a Tick is due, or None when only events matter."""
@@ -131,128 +83,6 @@ class Run:
         if self.phase == STOPPING:
             return self._grace_until
         return self._run_until if self.phase in (RUNNING, LINGERING) else None
-
-    def _keeps_on_losing(self) -> bool:
-        return self.spec.on_lease_lost == "continue"
-
-    # -- before the command: the lease ------------------------------------------------------------
-
-    def _begin(self, _event: Event, now: int) -> list[Action]:
-        self.begun_at = now
-        if self.spec.wait:
-            self._queue_until = now + self.spec.wait
-        return self._ask(now)
-
-    def _ask(self, now: int, evict: str | None = None) -> list[Action]:
-        self.phase = ASKING
-        self._again = False
-        self._retry_at = None
-        if self._store_until is None:
-            self._store_until = now + self.spec.store_timeout
-        return [do.Acquire(evict)]
-
-    def _woken(self, _event: Event, now: int) -> list[Action]:
-        if self._queued and not self._trouble:
-            return self._ask(now)
-        return []
-
-    def _woken_asking(self, _event: Event, _now: int) -> list[Action]:
-        self._again = True
-        return []
-
-    def _ask_tick(self, _event: Event, now: int) -> list[Action]:
-        if self._queue_until is not None and self._queued and now >= self._queue_until:
-            return self._skip("wait_expired", now)
-        if self._store_until is not None and now >= self._store_until:
-            return self._store_failed(now)
-        if self.phase == WAITING and self._retry_at is not None and now >= self._retry_at:
-            return self._ask(now)
-        return []
-
-    def _granted(self, event: ev.Granted, now: int) -> list[Action]:
-        lease = Holding(self.times, event.token, event.index, event.sent_at, self.jitter)
-        if now >= lease.give_up_at:  # we were stopped meanwhile: asking again extends it
-            return self._ask(now)
-        self.lease = lease
-        self.phase = SPAWNING
-        return [*self._arm(lease), do.Spawn()]
-
-    def _held(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:
-        self.holder = event.holder
-        self._store_until = None
-        self._trouble = 0
-        if event.gone and event.holder.run_id != self._evicted:
-            self._evicted = event.holder.run_id
-            return self._ask(now, evict=event.holder.run_id)
-        if self.spec.wait == 0:
-            return self._skip("held", now, left=event.left)
-        return self._queue(event, now)
-
-    def _queue(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:
-        if self._again:
-            return self._ask(now)
-        self.phase = WAITING
-        self._retry_at = now + self.jitter.shorten(min(max(event.left, 20), QUEUE_POLL_MS), 20)
-        if self._queued:
-            return []
-        self._queued = True
-        return [do.Watch(), self._say("queued", holder=event.holder, left=event.left)]
-
-    def _refused(self, event: ev.Refused, now: int) -> list[Action]:
-        if event.reason in ("slot_done", "paused"):
-            return self._skip(event.reason, now, why=event.why)
-        self.begun_at = self.begun_at or now
-        self._end(record.NOT_STARTED, exits.OWN_FAILURE, event.reason)
-        return [self._say(event.reason, why=event.why), *self._close_up(now, release=False)]
-
-    def _skip(self, reason: str, now: int, **facts: object) -> list[Action]:
-        self._end(record.SKIPPED, self.spec.skip_exit_code, reason)
-        said = self._say("skipped", reason=reason, holder=self.holder, **facts)
-        return [said, *self._close_up(now, release=reason == "wait_expired", forget_slot=True)]
-
-    def _ask_failed(self, event: ev.Unavailable, now: int) -> list[Action]:
-        self._why = event.why
-        self._trouble += 1
-        if self._store_until is not None and now >= self._store_until:
-            return self._store_failed(now)
-        self.phase = WAITING
-        self._retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
-        return []
-
-    def _denied(self, event: ev.Denied, now: int) -> list[Action]:
-        self._end(record.NOT_STARTED, exits.OWN_FAILURE, "store_denied")
-        return [self._say("denied", why=event.why), *self._spool_and_exit(now)]
-
-    def _store_failed(self, now: int) -> list[Action]:
-        why = self._why or f"no answer within {self.spec.store_timeout / 1000:g}s"
-        if self.spec.on_store_error == "local" and not self.local:
-            self.local = True
-            self._store_until = None
-            self._trouble = 0
-            self._queued = False
-            said = self._say("store_local", why=why)
-            return [said, do.UseLocalStore(), *self._ask(now)]
-        if self.spec.on_store_error == "run":
-            self.guarded = False
-            self.reason = "unguarded"
-            self.phase = SPAWNING
-            return [self._say("store_unguarded", why=why), do.Spawn()]
-        self._end(record.STORE_UNAVAILABLE, exits.STORE_UNAVAILABLE, why)
-        return [self._say("store_unavailable", why=why), *self._spool_and_exit(now)]
-
-    def _signalled_before(self, event: ev.Signalled, now: int) -> list[Action]:
-        if event.signum not in STOP_SIGNALS:
-            return []
-        self.signal = event.signum
-        return self._stopped_before(event.signum, "signal", now)
-
-    def _stop_asked_before(self, event: ev.StopAsked, now: int) -> list[Action]:
-        return self._stopped_before(15, f"by {event.by}", now)
-
-    def _stopped_before(self, signum: int, reason: str, now: int) -> list[Action]:
-        self._end(record.STOPPED, exits.of_signal(signum), reason)
-        said = self._say("stopped_early", signum=signum, reason=reason)
-        return [said, *self._close_up(now, release=True, forget_slot=True)]
 
     # -- the command ------------------------------------------------------------------------------
 
@@ -350,11 +180,6 @@ class Run:
 
     # -- the lease while the command runs ---------------------------------------------------------
 
-    def _arm(self, lease: Holding) -> list[Action]:
-        if self.spec.dead_man == "off" or self._keeps_on_losing():
-            return []
-        return [do.Arm(lease.kill_at)]
-
     def _keep_lease(self, now: int) -> list[Action]:
         lease = self.lease
         if lease is None or self._lost:
@@ -438,89 +263,6 @@ class Run:
         said = self._say("taken", holder=holder)
         return [said] if self.phase == KILLING else [*self._kill(), said]
 
-    # -- the end ----------------------------------------------------------------------------------
-
-    def _end(self, outcome: str, exit_status: int, reason: str) -> None:
-        """Say what ended the run; the first cause stands."""
-        if self.outcome is None:
-            self.outcome = outcome
-            self.exit_status = exit_status
-            self.reason = reason or self.reason
-
-    def _end_by_child(self) -> None:
-        if self._child is None or self.outcome is not None:
-            return
-        status, self.signal = self._child
-        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, "")
-
-    @property
-    def child_signal(self) -> int | None:
-        """The signal that ended the child, if one did."""
-        return self._child[1] if self._child else None
-
-    def _close_up(self, now: int, *, release: bool, forget_slot: bool = False) -> list[Action]:
-        self._end_by_child()
-        self._end(record.FAILED, exits.OWN_FAILURE, "child_lost")
-        self.phase = CLOSING
-        self.ended_at = now
-        disarm: list[Action] = [do.Disarm()] if self.lease is not None else []
-        if not self.guarded:
-            return [*disarm, *self._spool_and_exit(now)]
-        overdue = self.lease is not None and now >= self.lease.ends_at
-        self._close = do.Close(
-            release=release and not self._lost and not overdue, forget_slot=forget_slot
-        )
-        self._closing_until = now + CLOSING_MS
-        self._trouble = 0
-        return [*disarm, *self._send_close(now)]
-
-    def _send_close(self, _now: int) -> list[Action]:
-        assert self._close is not None
-        self._retry_at = None
-        return [self._close]
-
-    def _close_failed(self, event: ev.Unavailable, now: int) -> list[Action]:
-        if event.request != "release" or self._retry_at is not None:
-            return []
-        self._why = event.why
-        self._trouble += 1
-        self._retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
-        return self._close_tick(event, now)
-
-    def _close_tick(self, _event: Event, now: int) -> list[Action]:
-        if now >= self._closing_until:
-            return self._not_closed(now)
-        if self._retry_at is not None and now >= self._retry_at:
-            return self._send_close(now)
-        return []
-
-    def _close_denied(self, event: ev.Denied, now: int) -> list[Action]:
-        self._why = event.why
-        return self._not_closed(now)
-
-    def _not_closed(self, now: int) -> list[Action]:
-        why = self._why or f"no answer within {CLOSING_MS / 1000:g}s"
-        return [self._say("not_closed", why=why), *self._spool_and_exit(now)]
-
-    def _closed(self, _event: Event, _now: int) -> list[Action]:
-        self.phase = DONE
-        return [do.Exit(self.exit_status)]
-
-    def _spool_and_exit(self, now: int) -> list[Action]:
-        self.phase = DONE
-        if self.ended_at is None:
-            self.ended_at = now
-        return [do.Spool(), do.Exit(self.exit_status)]
-
-    def _say(self, topic: str, **facts: object) -> do.Say:
-        return do.Say(topic, facts)
-
-    def _ignore(self, _event: Event, _now: int) -> list[Action]:
-        return []
-
-
-if TYPE_CHECKING:
-    Handler = Callable[[Run, "Event", int], list[Action]]
 
 _ = Run._ignore
 _R = Run
@@ -552,7 +294,7 @@ _ROWS: tuple[tuple[object, ...], ...] = (
  (ev.Tick,        _R._ask_tick,          _R._ask_tick,          _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._close_tick,   _),
 )
 # fmt: on
-TABLE: dict[str, dict[type[Event], Handler]] = {
+TABLE = Run.table = {
     phase: {row[0]: row[column] for row in _ROWS}  # type: ignore[misc]
     for column, phase in enumerate(PHASES, 1)
 }

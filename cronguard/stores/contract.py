@@ -1,0 +1,238 @@
+"""What every store promises. One suite, tests/contract/, holds them all to it.
+
+A store has two sides. The *lease side* (`LeaseStore`) is on the hot path: requests go in, replies
+come out as events, and nothing in it ever blocks the loop. The *history side* (`History`) serves
+the commands that read and steer; it may block, and it may use any library.
+
+The promises of the lease side, which the suite attacks one by one:
+
+* Atomic: each request happens as a whole or not at all.
+* Idempotent by run id: an Acquire that is asked again by the run that already holds the lease is
+  Granted again, with the same token, and lasts its full time from then. It changes no record.
+* At most `slots` runs of a job hold a lease at a time. The index tells them apart.
+* The token rises with every grant of a job, whatever was lost before: max(last + 1, clock).
+* First in, first out: a run that does not queue, or queued later, never passes one that waits. A
+  waiter that has not asked for `queue_for` ms leaves the queue.
+* A Renew only ever extends: it creates nothing, and works when the store is out of memory.
+* A Close gives back only what is this run's, can be repeated, stores the end record whether or not
+  the lease was still there, and never keeps a lease because the record was refused. With
+  `min_hold` the lease stays until that long after its grant, but the run is over.
+* A Reclaim takes a vanished lease again only if no other run was granted that index since.
+* Unless something else is asked for, what a holder left behind closes its record as `abandoned`.
+* Two runs of a job whose `settings` differ never hold leases side by side: Refused, `conflict`.
+* A schedule slot (`slot_id`) is used up by a grant, and freed again by a Close with
+  `forget_slot`: Refused, `slot_done`.
+* A paused job is Refused, `paused`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from cronguard.core.events import Event
+    from cronguard.core.spec import Claim, Owner
+else:
+    Protocol = object
+
+
+class Request:
+    """One question to a store. `name` is what messages call it."""
+
+    __slots__ = ()
+    name = ""
+
+
+class Acquire(Request):
+    """Ask for a lease.
+
+    `record` the encoded start record, with `"token":null` for the store to fill in ·
+    `queue_for` 0: answer Held when there is none; else stand in the queue, and leave it when not
+    heard of for so many ms · `evict` run id of a holder that is proven dead: its lease is free.
+    Replies: Granted, Held, Queued, Refused, Unavailable, Denied.
+    """
+
+    __slots__ = ("evict", "queue_for", "record")
+    name = "acquire"
+
+    def __init__(self, record: str, *, queue_for: int = 0, evict: str | None = None) -> None:
+        self.record = record
+        self.queue_for = queue_for
+        self.evict = evict
+
+
+class Renew(Request):
+    """Extend the lease to its full time. Replies: Renewed, Gone, Taken, Unavailable, Denied."""
+
+    __slots__ = ("index", "token")
+    name = "renew"
+
+    def __init__(self, token: int, index: int) -> None:
+        self.token = token
+        self.index = index
+
+
+class Reclaim(Request):
+    """Take a vanished lease again, same token. Replies: Renewed, Taken, Unavailable, Denied."""
+
+    __slots__ = ("index", "token")
+    name = "reclaim"
+
+    def __init__(self, token: int, index: int) -> None:
+        self.token = token
+        self.index = index
+
+
+class Close(Request):
+    """End the run: give back the lease (`release`), leave the queue, store the record.
+
+    `record` the encoded end record, or None: the start record goes, nothing counts · `outcome` and `reason`
+    as in the record, for the counters · `ended_wall` ms since the epoch, for the indexes ·
+    `forget_slot` the schedule slot was not used after all. Replies: Closed, Unavailable, Denied.
+    """
+
+    __slots__ = ("ended_wall", "forget_slot", "outcome", "reason", "record", "release")
+    name = "release"
+
+    def __init__(
+        self,
+        record: str | None,
+        *,
+        outcome: str,
+        reason: str = "",
+        ended_wall: int,
+        release: bool = True,
+        forget_slot: bool = False,
+    ) -> None:
+        self.record = record
+        self.outcome = outcome
+        self.reason = reason
+        self.ended_wall = ended_wall
+        self.release = release
+        self.forget_slot = forget_slot
+
+
+class LeaseStore(Protocol):
+    """The lease side: made for one Claim, used by one loop, never blocking.
+
+    `label` names the store in messages and records, without secrets: `redis://10.0.0.5:6379/0`.
+    Requests may be sent while others are under way; each gets exactly one reply, in order.
+    """
+
+    label: str
+
+    def send(self, request: Request, now: int) -> None:
+        """Begin one attempt of *request*; *now* is in monotonic ms. Never raises for a fault."""
+
+    def watches(self) -> list[tuple[int, int]]:
+        """Return (descriptor, poll(2) events) pairs to wait for."""
+
+    def wake_at(self) -> int | None:
+        """Return when `events` wants to be called though no descriptor is ready, or None."""
+
+    def events(self, now: int) -> list[Event]:
+        """Do what can be done without waiting, and return the replies that are complete.
+
+        Besides replies: Woken when something happened that is worth asking again for, and
+        StopAsked when the store pushes that at once.
+        """
+
+    def watch_job(self, now: int) -> None:
+        """From now on report Woken (it is our turn in the queue) and StopAsked as they happen.
+
+        Best effort: a store that cannot push reports nothing, and the machine asks in time.
+        """
+
+    def close(self) -> None:
+        """Let go of descriptors. Leases stay as they are."""
+
+
+class Lease:
+    """A live lease as a reader sees it; ms: `left` until it expires, `quiet` since its renewal."""
+
+    __slots__ = ("index", "job", "left", "owner", "px", "quiet", "released", "token")
+
+    def __init__(
+        self,
+        *,
+        job: str,
+        index: int,
+        owner: Owner,
+        token: int,
+        px: int,
+        left: int,
+        released: bool = False,
+    ) -> None:
+        self.job = job
+        self.index = index
+        self.owner = owner
+        self.token = token
+        self.px = px
+        self.left = left
+        self.quiet = max(px - left, 0)
+        self.released = released
+
+
+class History(Protocol):
+    """The history side. Blocks; raises StoreDown when the store cannot answer.
+
+    Records are dicts as core/record.py says, newest first. Reading a job closes the records of
+    runs whose keeper vanished (`running`, but no lease of theirs) as `abandoned`.
+    """
+
+    label: str
+
+    def jobs(self) -> list[str]:
+        """Return the names of all jobs that ever asked for a lease, sorted."""
+
+    def leases(self, jobs: list[str]) -> dict[str, list[Lease]]:
+        """Return the live leases of each of *jobs*; a job without one has an empty list."""
+
+    def waiters(self, job: str) -> list[str]:
+        """Return the run ids that stand in the queue, first one first."""
+
+    def runs(self, job: str, limit: int) -> list[dict[str, object]]:
+        """Return the newest *limit* records of runs (not skips), and the failures kept beyond."""
+
+    def skips(self, job: str, limit: int) -> list[dict[str, object]]:
+        """Return the newest *limit* records of skips."""
+
+    def last(self, jobs: list[str]) -> dict[str, dict[str, object]]:
+        """Return the newest record of a run (not a skip) of each of *jobs* that has one."""
+
+    def counters(self, jobs: list[str]) -> dict[str, dict[str, int]]:
+        """Return each job's counters.
+
+        One per outcome; `skipped:REASON`; `skips_since_run` since the last grant;
+        `failures_in_a_row`; `last_start`, `last_success`, `last_failure` in ms since the epoch.
+        """
+
+    def find(self, run_id: str) -> list[dict[str, object]]:
+        """Return the records whose run id begins with *run_id*."""
+
+    def ask_stop(self, job: str, run_id: str, by: str) -> None:
+        """Leave word for that run to stop, and push it where the store can."""
+
+    def unlock(self, lease: Lease, by: str) -> bool:
+        """Free exactly this lease, and let its holder never renew or reclaim it.
+
+        Returns False if it had changed hands, or was gone already.
+        """
+
+    def deliver(self, claim: Claim, close: Close) -> None:
+        """Do a Close that could not be done when the run ended."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what `doctor` reports: `version`, `clock` (ms since 1970), and the store's own."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+
+class StoreDown(Exception):
+    """The store cannot be reached, or does not answer. The text says which and why, no secrets."""
+
+
+class StoreRefused(StoreDown):
+    """The store will never answer this: wrong password, missing permission, not a store at all."""

@@ -1,0 +1,32 @@
+"""From a store's URL to the store. Each is imported only when it is the one."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.core.spec import Claim
+    from cronguard.stores.contract import History, LeaseStore
+
+
+def open_lease(url: str, claim: Claim, attempt: int) -> LeaseStore:
+    """Return the lease side of the store at *url*; one attempt may last *attempt* ms."""
+    scheme, _, path = url.partition("://")
+    if scheme == "sqlite":
+        from cronguard.stores.sqlite.lease import open_lease as in_sqlite  # noqa: PLC0415
+
+        return in_sqlite(path, claim)
+    from cronguard.stores.redis.lease import open_lease as in_redis  # noqa: PLC0415
+
+    return in_redis(url, claim, attempt)
+
+
+def open_history(url: str, namespace: str) -> History:
+    """Return the history side of the store at *url*. Raises: StoreDown."""
+    scheme, _, path = url.partition("://")
+    if scheme == "sqlite":
+        from cronguard.stores.sqlite.history import open_history as in_sqlite  # noqa: PLC0415
+
+        return in_sqlite(path, namespace)
+    from cronguard.stores.redis.history import open_history as in_redis  # noqa: PLC0415
+
+    return in_redis(url, namespace)

@@ -1,0 +1,40 @@
+"""Where everything of a job is kept in Redis. The hash tag keeps a job in one Cluster slot.
+
+    {ns}:{job}:l:<i>     a lease: `run_id:token:granted_ms:px:facts`, with the lease's own expiry
+    {ns}:{job}:s:<slot>  a schedule slot that is used up: run id
+    {ns}:{job}:f         hash: n last token, o its owner, n<i> o<i> the same per index,
+                         t last queue ticket, c settings of the last grant
+    {ns}:{job}:w         zset of waiters by ticket       {ns}:{job}:wx  the same by expiry, ms
+    {ns}:{job}:c         hash: run id -> who asked for its stop; `pause` -> JSON (until, reason, by)
+    {ns}:{job}:r         hash: run id -> record
+    {ns}:{job}:o         zset of open runs by index: granted, and not closed
+    {ns}:{job}:h         zset of runs by time, ms        {ns}:{job}:x   older failures, kept
+    {ns}:{job}:k         zset of skips by time           {ns}:{job}:n   hash of counters
+    {ns}:{job}:e         channel: `free RUN_ID...` to the next in the queue, `stop RUN_ID BY`
+    {ns}:jobs            zset of job names by when they were last heard of
+
+Every script gets `{ns}:{job}:f` as its first key and makes the others from it, as the number of
+lease keys is the store's to know, not the caller's.
+"""
+
+from __future__ import annotations
+
+
+def prefix(namespace: str, job: str) -> str:
+    """Return what the names of all keys of *job* begin with."""
+    return f"{namespace}:{{{job}}}:"
+
+
+def fence(namespace: str, job: str) -> str:
+    """Return the key that stands for the job: scripts make the others from it."""
+    return f"{namespace}:{{{job}}}:f"
+
+
+def jobs(namespace: str) -> str:
+    """Return the key of the index of jobs."""
+    return f"{namespace}:jobs"
+
+
+def channel(namespace: str, job: str) -> str:
+    """Return the channel on which the job's events are pushed."""
+    return f"{namespace}:{{{job}}}:e"

@@ -1,0 +1,182 @@
+"""The lease side on Redis: one connection, one script a request, pushes on the same connection."""
+
+from __future__ import annotations
+
+from cronguard.core.events import (
+    Closed,
+    Denied,
+    Gone,
+    Granted,
+    Held,
+    Queued,
+    Refused,
+    Renewed,
+    StopAsked,
+    Taken,
+    Unavailable,
+    Woken,
+)
+from cronguard.stores.address import parse
+from cronguard.stores.redis import calls
+from cronguard.stores.redis.keys import channel
+from cronguard.stores.redis.wire import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.core.events import Event
+    from cronguard.core.spec import Claim
+    from cronguard.stores.contract import Acquire, Close, Reclaim, Renew, Request
+    from cronguard.stores.redis.wire import Answer
+
+ATTEMPT_MS = 2_000
+
+
+def open_lease(url: str, claim: Claim, attempt: int = ATTEMPT_MS) -> RedisLease:
+    """Return the lease side of the store at *url*; *attempt* is the longest one try may take, ms.
+
+    Connects with the first request. Raises: ValueError if the URL is wrong.
+    """
+    return RedisLease(url, claim, attempt)
+
+
+class RedisLease:
+    """A `LeaseStore` (see stores/contract.py) on one Redis or Valkey server."""
+
+    def __init__(self, url: str, claim: Claim, attempt: int) -> None:
+        address = parse(url)
+        self.label = address.label
+        self._claim = claim
+        self._wire = Wire(address, attempt)
+        self._channel = channel(claim.namespace, claim.job)
+        self._watching = False
+        self._early: list[Event] = []  # pushed before anybody wanted to know
+        self._granted: int | None = None  # when, by the store's clock
+        self._now = 0
+
+    def send(self, request: Request, now: int) -> None:
+        """Begin one attempt of *request*."""
+        self._now = now
+        self._wire.send(self._call(request), request, now)
+
+    def watches(self) -> list[tuple[int, int]]:
+        """Return (descriptor, poll(2) events) pairs to wait for."""
+        return self._wire.watches()
+
+    def wake_at(self) -> int | None:
+        """Return when `events` wants to be called though no descriptor is ready, or None."""
+        if self._wire.answers or (self._watching and self._early):
+            return self._now
+        return self._wire.wake_at()
+
+    def events(self, now: int) -> list[Event]:
+        """Do what can be done without waiting, and return the replies that are complete."""
+        self._now = now
+        self._wire.advance(now)
+        found: list[Event] = []
+        if self._watching and self._early:
+            found, self._early = self._early, []
+        answers, self._wire.answers = self._wire.answers, []
+        for answer in answers:
+            event = self._event(answer, now)
+            if event is not None:
+                found.append(event)
+        return found
+
+    def watch_job(self, now: int) -> None:
+        """Report Woken and StopAsked as they happen, where the server speaks RESP3."""
+        self._now = now
+        self._watching = True
+        self._wire.subscribe(self._channel)
+        self._wire.advance(now)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._wire.close()
+
+    def _call(self, request: Request) -> calls.Call:
+        """Return the script call that *request* is."""
+        if request.name == "acquire":
+            asked: Acquire = request  # type: ignore[assignment]
+            if asked.queue_for:
+                # Before the script itself: what is given back right after it is not missed.
+                self._wire.subscribe(self._channel)
+            return calls.acquire(self._claim, asked)
+        if request.name == "renew":
+            renew: Renew = request  # type: ignore[assignment]
+            return calls.renew(self._claim, renew)
+        if request.name == "reclaim":
+            reclaim: Reclaim = request  # type: ignore[assignment]
+            return calls.reclaim(self._claim, reclaim, self._granted)
+        close: Close = request  # type: ignore[assignment]
+        return calls.close(self._claim, close)
+
+    def _event(self, answer: Answer, now: int) -> Event | None:
+        """Turn what the wire brought into an event of the machine."""
+        if answer.asked is None:
+            return self._push(answer.reply)
+        request = answer.asked.tag
+        assert hasattr(request, "name")
+        if answer.why:
+            if answer.denied:
+                return Denied(answer.why)
+            return Unavailable(request.name, answer.why)
+        try:
+            return self._replied(request.name, answer.asked.sent_at, answer.reply, now)
+        except (ValueError, IndexError):
+            return Denied("it answered a script with what is no answer")
+
+    def _replied(self, name: str, sent_at: int, raw: list[object], now: int) -> Event:
+        """Turn what a script returned into an event. Raises: ValueError, IndexError on nonsense."""
+        reply = [part if isinstance(part, bytes) else b"" for part in raw]
+        numbers = [part if isinstance(part, int) else 0 for part in raw]
+        clock = int(reply[1])
+        self._wire.note_clock(clock, now)
+        word = reply[0]
+        if word == b"renewed":
+            return Renewed(sent_at, clock, _words(reply[2]) or None)
+        if word == b"granted":
+            self._granted = clock if self._granted is None else self._granted
+            return Granted(sent_at, int(reply[2]), numbers[3], clock)
+        if word == b"closed":
+            return Closed()
+        if word == b"gone":
+            return Gone(sent_at)
+        if word == b"late":
+            return Unavailable(name, "it was stalled, and answered too late")
+        return self._not_ours(name, sent_at, reply, numbers)
+
+    def _not_ours(self, name: str, sent_at: int, reply: list[bytes], numbers: list[int]) -> Event:
+        """Return the event for the rarer answers."""
+        from cronguard.stores.redis import answers  # noqa: PLC0415  not needed by most runs
+
+        word = reply[0]
+        if word == b"unstored":
+            return Unavailable(name, f"the record was refused ({_words(reply[2])})")
+        if word == b"taken":
+            return Taken(answers.Held(reply[2]).owner if reply[2] else None)
+        if word == b"refused":
+            reason = _words(reply[2])
+            return Refused(reason, answers.why_refused(reason, reply[3:], self._claim))
+        holder = answers.Held(reply[2]).owner
+        if word == b"queued":
+            return Queued(sent_at, holder, numbers[3], numbers[4])
+        return Held(sent_at, holder, numbers[3])
+
+    def _push(self, push: list[object]) -> Event | None:
+        """Turn a push on the job's channel into an event, if it is for this run."""
+        text = push[2] if len(push) == 3 else None
+        words = _words(text).split(" ") if isinstance(text, bytes) else [""]
+        event: Event | None = None
+        run_id = self._claim.owner.run_id
+        if words[0] == "free" and run_id in words:
+            event = Woken()
+        elif words[0] == "stop" and words[1:2] == [run_id]:
+            event = StopAsked(" ".join(words[2:]))
+        if event is not None and not self._watching:
+            self._early.append(event)
+            return None
+        return event
+
+
+def _words(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

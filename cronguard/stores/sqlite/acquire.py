@@ -1,0 +1,185 @@
+# ruff: noqa: S608  (what is put together are constants of ours; values are bound)
+"""Lease a job to a run, or say who is in the way: the store's one decision.
+
+Runs inside its caller's transaction, which may be a read-only one: it writes only if it grants,
+queues, evicts, or meets the job for the first time. So a thousand runs that find the lock held
+do not queue up for the database.
+"""
+
+from __future__ import annotations
+
+from cronguard.core.events import Event, Granted, Held, Queued, Refused
+from cronguard.core.record import utc, with_token
+from cronguard.stores.sqlite.rows import (
+    LIVE,
+    UNTIL_RESUMED,
+    ahead_of,
+    close_left_behind,
+    facts_of,
+    job_made,
+    live_leases,
+    owner_of,
+    put,
+    ticket_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.core.spec import Claim, Owner
+    from cronguard.stores.contract import Acquire
+    from cronguard.stores.sqlite.engine import Connection
+    from cronguard.stores.sqlite.rows import LeaseRow, Moment
+
+
+def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment) -> Event:
+    """Grant the lease, or say why not."""
+    job = job_made(db, claim.namespace, claim.job)
+    live = live_leases(db, job, at)
+    run_id = claim.owner.run_id
+    for lease in live:
+        if lease.run_id == run_id and not lease.released:
+            return _granted_again(db, job, claim, lease, at)
+    if request.evict is not None:
+        live = _evict(db, job, live, request.evict, at)
+    refused = _refusal(db, job, claim, live, at)
+    if refused is not None:
+        if ticket_of(db, job, run_id, at) is not None:
+            db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
+        return refused
+    ticket = ticket_of(db, job, run_id, at)
+    ahead = ahead_of(db, job, ticket, at)
+    taken = [lease.idx for lease in live]
+    free = [index for index in range(claim.slots) if index not in taken]
+    if ahead < len(free):
+        return _grant(db, job, claim, request, free[0], at)
+    holder, left = _in_the_way(db, live[0], at) if live else _first_waiter(db, job, at)
+    if request.queue_for > 0:
+        _queue(db, job, claim, ticket, request.queue_for, at)
+        return Queued(at.now, holder, left, ahead)
+    return Held(at.now, holder, left)
+
+
+def _granted_again(db: Connection, job: int, claim: Claim, lease: LeaseRow, at: Moment) -> Event:
+    """Answer the holder, who asks again: the same grant, for its full time."""
+    db.execute(
+        "UPDATE leases SET deadline = max(deadline, ?) WHERE job = ? AND idx = ?",
+        (at.now + claim.px, job, lease.idx),
+    )
+    return Granted(at.now, lease.token, lease.idx, at.wall)
+
+
+def _evict(
+    db: Connection, job: int, live: list[LeaseRow], evict: str, at: Moment
+) -> list[LeaseRow]:
+    """Free the lease of a run that is proven dead; not one that is over and under min_hold."""
+    dead = [lease for lease in live if lease.run_id == evict and not lease.released]
+    for lease in dead:
+        db.execute("UPDATE leases SET deadline = 0 WHERE job = ? AND idx = ?", (job, lease.idx))
+    if dead:
+        close_left_behind(db, job, at)
+    return [lease for lease in live if lease not in dead]
+
+
+def _refusal(
+    db: Connection, job: int, claim: Claim, live: list[LeaseRow], at: Moment
+) -> Refused | None:
+    until, reason, by = db.execute(
+        "SELECT paused_until_wall, paused_reason, paused_by FROM jobs WHERE id = ?", (job,)
+    ).fetchone()
+    if until is not None and (until == UNTIL_RESUMED or at.wall < until):
+        return Refused("paused", _pause_text(until, reason, by))
+    if claim.slot_id is not None:
+        used = db.execute(
+            "SELECT run_id FROM slots WHERE job = ? AND slot_id = ? AND until_wall > ?",
+            (job, claim.slot_id, at.wall),
+        ).fetchone()
+        if used is not None and used[0] != claim.owner.run_id:
+            return Refused("slot_done", f"run {used[0]} used slot {claim.slot_id}")
+    for lease in live:
+        if lease.settings != claim.settings and not lease.released:
+            holder = owner_of(db, lease.run_id, lease.facts)
+            return Refused(
+                "conflict",
+                f"another run ({holder.host or 'unknown host'}, pid {holder.pid}) holds the lock "
+                f"with {lease.settings}, and this one asks for it with {claim.settings}",
+            )
+    return None
+
+
+def _pause_text(until: int, reason: str | None, by: str | None) -> str:
+    parts = [f"by {by}"] if by else []
+    if until != UNTIL_RESUMED:
+        parts.append(f"until {utc(until)}")
+    said = " ".join(parts)
+    return f"{said}: {reason}" if said and reason else said or reason or ""
+
+
+def _in_the_way(db: Connection, first: LeaseRow, at: Moment) -> tuple[Owner, int]:
+    return owner_of(db, first.run_id, first.facts), first.deadline - at.now
+
+
+def _first_waiter(db: Connection, job: int, at: Moment) -> tuple[Owner, int]:
+    """Name who is next when the lease is free, but the queue is not empty."""
+    run_id, facts, deadline = db.execute(
+        f"SELECT run_id, facts, deadline FROM waiters WHERE job = ? AND {LIVE} "
+        "ORDER BY ticket LIMIT 1",
+        (job, at.boot, at.now),
+    ).fetchone()
+    return owner_of(db, run_id, facts), deadline - at.now
+
+
+def _queue(
+    db: Connection, job: int, claim: Claim, ticket: int | None, queue_for: int, at: Moment
+) -> None:
+    """Keep the run's place in the queue, or give it one at the end."""
+    deadline = at.now + queue_for
+    if ticket is not None:
+        db.execute("UPDATE waiters SET deadline = ? WHERE ticket = ?", (deadline, ticket))
+        return
+    _drop_expired(db, job, at)
+    db.execute(
+        "INSERT INTO waiters(job, run_id, deadline, boot_id, facts) VALUES(?, ?, ?, ?, ?)",
+        (job, claim.owner.run_id, deadline, at.boot, facts_of(claim.owner)),
+    )
+
+
+def _drop_expired(db: Connection, job: int, at: Moment) -> None:
+    db.execute(f"DELETE FROM waiters WHERE job = ? AND NOT ({LIVE})", (job, at.boot, at.now))
+
+
+def _grant(
+    db: Connection, job: int, claim: Claim, request: Acquire, index: int, at: Moment
+) -> Event:
+    run_id, px, facts = claim.owner.run_id, claim.px, facts_of(claim.owner)
+    last = int(db.execute("SELECT token FROM jobs WHERE id = ?", (job,)).fetchone()[0])
+    token = max(last + 1, at.wall)
+    db.execute("UPDATE jobs SET token = ? WHERE id = ?", (token, job))
+    db.execute(
+        "INSERT OR REPLACE INTO leases(job, idx, run_id, token, px, granted_at, deadline, "
+        "boot_id, released, settings, facts) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+        (job, index, run_id, token, px, at.now, at.now + px, at.boot, claim.settings, facts),
+    )
+    if claim.slot_id is not None:
+        _use_slot(db, job, claim, at)
+    _drop_expired(db, job, at)
+    db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
+    if request.record:
+        db.execute(
+            "INSERT INTO records(job, run_id, is_skip, outcome, text) "
+            "VALUES(?, ?, 0, 'running', ?) ON CONFLICT(run_id, job) DO UPDATE "
+            "SET outcome = 'running', is_skip = 0, ended_wall = NULL, text = excluded.text",
+            (job, run_id, with_token(request.record, token)),
+        )
+    close_left_behind(db, job, at)
+    put(db, job, "last_start", at.wall)
+    put(db, job, "skips_since_run", 0)
+    return Granted(at.now, token, index, at.wall)
+
+
+def _use_slot(db: Connection, job: int, claim: Claim, at: Moment) -> None:
+    """Remember the schedule slot as used. By wall time: a reboot must not free it."""
+    db.execute("DELETE FROM slots WHERE job = ? AND until_wall <= ?", (job, at.wall))
+    db.execute(
+        "INSERT OR REPLACE INTO slots VALUES(?, ?, ?, ?)",
+        (job, claim.slot_id, claim.owner.run_id, at.wall + claim.slot_px),
+    )

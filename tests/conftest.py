@@ -1,0 +1,54 @@
+"""What all tests share: nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+PATIENCE_S = 3.0
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves a process, or a file in the folder for temporary files.
+
+    That folder is this session's own, so that sessions beside this one are not blamed on it.
+    """
+    tmp_path_factory.getbasetemp()  # stays where it would be
+    usual, shared = os.environ.get("TMPDIR"), _shared()
+    own = tempfile.mkdtemp(prefix="cgt")
+    os.environ["TMPDIR"] = own
+    tempfile.tempdir = None
+    yield
+    tempfile.tempdir = None
+    if usual is None:
+        del os.environ["TMPDIR"]
+    else:
+        os.environ["TMPDIR"] = usual
+    left = _left(own, shared)
+    shutil.rmtree(own)
+    assert not left, f"the tests left behind: {left}"
+
+
+def _left(own: str, shared: set[str]) -> list[str]:
+    """Return what is still there after some patience: a killed process takes its time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        left = [repr(child) for child in psutil.Process().children(recursive=True)]
+        left += [str(path) for path in Path(own).iterdir()]
+        left += sorted(_shared() - shared)
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)
+
+
+def _shared() -> set[str]:
+    return {str(path) for path in SHARED_MEMORY.glob("*cronguard*")}

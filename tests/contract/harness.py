@@ -1,0 +1,233 @@
+"""What the contract suite needs of a store, and a run that asks it as the loop would."""
+
+from __future__ import annotations
+
+import os
+import select
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from cronguard.core.events import Event, Granted
+from cronguard.core.record import complete, encode
+from cronguard.core.spec import Claim, Owner
+from cronguard.stores.contract import (
+    Acquire,
+    Close,
+    History,
+    LeaseStore,
+    Reclaim,
+    Renew,
+    Request,
+)
+from tests.servers import Server
+
+PATIENCE_S = 20.0
+PX = 35_000
+JOB = "backup"
+
+
+if TYPE_CHECKING:
+
+    class Steering(History, Protocol):
+        """The history side, with what steers a job as a whole."""
+
+        def pause(self, job: str, until: int | None, reason: str, by: str) -> None: ...
+
+        def resume(self, job: str) -> bool: ...
+
+else:
+    Steering = History
+
+
+class Harness(Protocol):
+    """One store, empty, in a namespace of the test's own."""
+
+    namespace: str
+
+    def open(self, claim: Claim) -> LeaseStore: ...
+
+    def history(self, namespace: str | None = None) -> Steering: ...
+
+    def vanish(self, job: str, index: int) -> None:
+        """Drop a lease as if its time were up."""
+
+    def lose_everything(self) -> None:
+        """Lose all data, as FLUSHALL or a new file does."""
+
+    def stop(self) -> None: ...
+
+
+class SqliteHarness:
+    """A database in a folder of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "state" / "cronguard.db")
+        self.namespace = "cg"
+
+    def open(self, claim: Claim) -> LeaseStore:
+        from cronguard.stores.sqlite.lease import open_lease
+
+        return open_lease(self.path, claim)
+
+    def history(self, namespace: str | None = None) -> Steering:
+        from cronguard.stores.sqlite.history import open_history
+
+        return open_history(self.path, namespace or self.namespace)
+
+    def vanish(self, job: str, index: int) -> None:
+        self._execute(
+            "UPDATE leases SET deadline = 1 WHERE idx = ? AND job = "
+            "(SELECT id FROM jobs WHERE name = ? AND namespace = ?)",
+            (index, job, self.namespace),
+        )
+
+    def lose_everything(self) -> None:
+        tables = "jobs", "leases", "waiters", "slots", "stops", "records", "counters"
+        for table in tables:
+            self._execute(f"DELETE FROM {table}", ())
+
+    def stop(self) -> None:
+        pass
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        db = sqlite3.connect(self.path)
+        with db:
+            db.execute(statement, values)
+        db.close()
+
+
+class RedisHarness:
+    """A namespace on a server that tests share."""
+
+    def __init__(self, server: Server) -> None:
+        self.namespace = "t" + os.urandom(6).hex()
+        self._server = server
+
+    def open(self, claim: Claim) -> LeaseStore:
+        from cronguard.stores.redis.lease import open_lease
+
+        return open_lease(self._server.url, claim)
+
+    def history(self, namespace: str | None = None) -> Steering:
+        from cronguard.stores.redis.history import open_history
+
+        return open_history(self._server.url, namespace or self.namespace)
+
+    def vanish(self, job: str, index: int) -> None:
+        self._server.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
+
+    def lose_everything(self) -> None:
+        self._server.do("FLUSHALL")
+
+    def stop(self) -> None:
+        self._server.do("FLUSHALL")
+
+
+class Run:
+    """One run's side of the store."""
+
+    def __init__(self, store: LeaseStore, claim: Claim) -> None:
+        self.store = store
+        self.claim = claim
+        self.id = claim.owner.run_id
+
+    def ask(self, request: Request) -> Event:
+        """Send, and return the one reply; what is pushed meanwhile is dropped."""
+        self.store.send(request, now_ms())
+        return self.next(lambda event: type(event).__name__ not in ("Woken", "StopAsked"))
+
+    def next(self, wanted: Callable[[Event], bool] = lambda _: True) -> Event:
+        """Return the next event that is wanted."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            found = [event for event in self.store.events(now_ms()) if wanted(event)]
+            if found:
+                assert len(found) == 1, [shown(event) for event in found]
+                return found[0]
+            wait(self.store, 0.2)
+        raise AssertionError("no event from the store in time")
+
+    def acquire(self, *, queue_for: int = 0, evict: str | None = None, **facts: object) -> Event:
+        """Ask for the lease."""
+        return self.ask(Acquire(self.record(**facts), queue_for=queue_for, evict=evict))
+
+    def granted(self, **more: object) -> Granted:
+        """Ask for the lease, and get it."""
+        event = self.acquire(**more)  # type: ignore[arg-type]
+        assert isinstance(event, Granted), shown(event)
+        return event
+
+    def renew(self, grant: Granted) -> Event:
+        return self.ask(Renew(grant.token, grant.index))
+
+    def reclaim(self, grant: Granted) -> Event:
+        return self.ask(Reclaim(grant.token, grant.index))
+
+    def close(self, outcome: str = "succeeded", reason: str = "", **more: bool) -> Event:
+        """End the run."""
+        return self.ask(self.closing(outcome, reason, **more))
+
+    def closing(self, outcome: str = "succeeded", reason: str = "", **more: bool) -> Close:
+        """Return the request that ends the run."""
+        text = self.record(outcome=outcome, reason=reason)
+        return Close(text, outcome=outcome, reason=reason, ended_wall=wall_ms(), **more)
+
+    def record(self, **facts: object) -> str:
+        """Return the run's record, encoded."""
+        usual = {"job": self.claim.job, "run_id": self.id, "outcome": "running"}
+        return encode(complete(usual | facts))
+
+
+def now_ms() -> int:
+    """Return the time of the machine's clock."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def wall_ms() -> int:
+    """Return ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def new_claim(job: str = JOB, namespace: str = "cg", **more: object) -> Claim:
+    """Return the claim of a new run."""
+    owner = Owner(
+        os.urandom(16).hex(),
+        host="web-3",
+        user="app",
+        pid=8121,
+        pid_start=77,
+        boot_id="b0",
+        pid_ns="pid:[1]",
+        since_wall=1_790_000_000_000,
+        command_hash="c0ffee",
+    )
+    px = more.pop("px", PX)
+    assert isinstance(px, int)
+    return Claim(job, owner, px, namespace=namespace, **more)  # type: ignore[arg-type]
+
+
+def wait(store: LeaseStore, longest: float) -> None:
+    """Wait as the loop does, until the store wants to be looked at."""
+    poll = select.poll()
+    for fd, events in store.watches():
+        poll.register(fd, events)
+    wake_at = store.wake_at()
+    left = longest * 1000 if wake_at is None else max(min(longest * 1000, wake_at - now_ms()), 0)
+    poll.poll(left)
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.005)
+
+
+def shown(event: Event) -> str:
+    """Return an event as a failing test shows it."""
+    facts = [f"{name}={getattr(event, name)!r}" for name in getattr(event, "__slots__", ())]
+    return f"{type(event).__name__}({', '.join(facts)})"

@@ -1,0 +1,113 @@
+"""Asks a Redis store as the loop would: sends, polls, takes events; with a deadline."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from cronguard.core.events import Event, Granted
+from cronguard.core.record import complete, encode
+from cronguard.core.spec import Claim, Owner
+from cronguard.stores.contract import Acquire, Close, LeaseStore, Reclaim, Renew, Request
+from cronguard.stores.redis.lease import RedisLease, open_lease
+
+PATIENCE_S = 20.0
+PX = 35_000
+
+
+def now_ms() -> int:
+    """Return the time of the machine's clock."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def claim(job: str = "job", **more: object) -> Claim:
+    """Return a claim of a new run."""
+    px = more.pop("px", PX)
+    assert isinstance(px, int)
+    owner = Owner(os.urandom(16).hex(), host="web-3", pid=8121, user="app")
+    return Claim(job, owner, px, **more)  # type: ignore[arg-type]
+
+
+def record(of: Claim, outcome: str = "running", **more: object) -> str:
+    """Return an encoded record of the claim's run."""
+    facts = {"job": of.job, "run_id": of.owner.run_id, "outcome": outcome, **more}
+    return encode(complete(facts))
+
+
+class Asker:
+    """One run's side of the store."""
+
+    def __init__(self, url: str, of: Claim | None = None, attempt: int = 2_000) -> None:
+        self.claim = of or claim()
+        self.store: RedisLease = open_lease(url, self.claim, attempt)
+
+    def ask(self, request: Request) -> Event:
+        """Send, and return the one reply."""
+        self.store.send(request, now_ms())
+        return self.next()
+
+    def next(self, patience: float = PATIENCE_S) -> Event:
+        """Return the next event, which is to be the only one."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            events = self.store.events(now_ms())
+            if events:
+                assert len(events) == 1, events
+                return events[0]
+            wait(self.store, 0.5)
+        raise AssertionError("no event from the store in time")
+
+    def acquire(self, *, queue_for: int = 0, evict: str | None = None) -> Event:
+        """Ask for the lease."""
+        return self.ask(Acquire(record(self.claim), queue_for=queue_for, evict=evict))
+
+    def granted(self) -> Granted:
+        """Ask for the lease, and get it."""
+        event = self.acquire()
+        assert isinstance(event, Granted), described(event)
+        return event
+
+    def renew(self, grant: Granted) -> Event:
+        """Extend it."""
+        return self.ask(Renew(grant.token, grant.index))
+
+    def reclaim(self, grant: Granted) -> Event:
+        """Take it again."""
+        return self.ask(Reclaim(grant.token, grant.index))
+
+    def finish(self, outcome: str = "succeeded", reason: str = "", **more: bool) -> Event:
+        """End the run."""
+        return self.ask(self.closing(outcome, reason, **more))
+
+    def closing(self, outcome: str = "succeeded", reason: str = "", **more: bool) -> Close:
+        """Return the request that ends the run."""
+        text = record(self.claim, outcome)
+        at = time.time_ns() // 1_000_000
+        return Close(text, outcome=outcome, reason=reason, ended_wall=at, **more)
+
+    def key(self, rest: str) -> str:
+        """Return the name of one of the job's keys."""
+        return f"{self.claim.namespace}:{{{self.claim.job}}}:{rest}"
+
+
+def wait(store: LeaseStore, longest: float) -> None:
+    """Wait as the loop does, until the store wants to be looked at."""
+    poll = select.poll()
+    for fd, events in store.watches():
+        poll.register(fd, events)
+    wake_at = store.wake_at()
+    left = longest * 1000 if wake_at is None else min(longest * 1000, max(wake_at - now_ms(), 0))
+    poll.poll(left)
+
+
+def described(event: Event) -> str:
+    """Return an event as a failing test shows it."""
+    facts = [f"{name}={getattr(event, name)!r}" for name in getattr(event, "__slots__", ())]
+    return f"{type(event).__name__}({', '.join(facts)})"
+
+
+def why(event: Event, kind: type[Event]) -> str:
+    """Return the text of an Unavailable or Denied."""
+    assert isinstance(event, kind), described(event)
+    return str(getattr(event, "why", ""))
