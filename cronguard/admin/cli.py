@@ -1,0 +1,132 @@
+"""The click group: every command but `run`, each loaded when it is used; and `run`'s help."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from cronguard import __version__
+from cronguard.admin.output import say_error
+from cronguard.config.options import ConfigError
+from cronguard.core import exits
+from cronguard.core.messages import printable
+from cronguard.stores.contract import StoreDown
+
+_COMMANDS = {
+    "run": "Guard one run of a command.",
+    "status": "Show each job: running or not, by whom, and how the last run ended.",
+    "ps": "Show the runs that are under way.",
+    "history": "Show the runs that were.",
+    "show": "Show everything about one run.",
+    "logs": "Show the output that was kept of a run.",
+    "why": "Explain the last skip or failure of a job, and what to do.",
+    "stop": "Ask a run to stop, wherever it is.",
+    "unlock": "Take the lock of a job away from a run that is gone.",
+    "config": "Show, check or begin the configuration.",
+    "version": "Show the version.",
+}
+"""Name and first line of help. The command stands in the module of its name, as `command`."""
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the table."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command, or return None if there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        found = import_module(f"cronguard.admin.{cmd_name}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands from the table, so that help loads none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+@click.version_option(__version__, message="cronguard %(version)s")
+def group() -> None:
+    """One word in front of a scheduled command: it cannot run twice, hang or get lost."""
+
+
+def main(argv: list[str]) -> int:
+    """Do one command, and return its exit status."""
+    try:
+        status = group.main(argv, prog_name="cronguard", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return exits.USAGE
+    except click.UsageError as error:
+        return say_error(_usage_text(error, "cronguard"), exits.USAGE)
+    except ConfigError as error:
+        return say_error(str(error), exits.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        return exits.of_signal(2)
+    except (BrokenPipeError, SystemExit):  # the latter is click's answer to the former
+        return _reader_gone()
+    except StoreDown as error:
+        return say_error(f"{error}\n{_CHECK_STORE}", exits.STORE_DOWN)
+    except Exception as error:  # the one place where a bug becomes a message
+        if os.environ.get("CRONGUARD_DEBUG"):
+            raise
+        what = printable(f"{type(error).__name__}: {error}")
+        text = f"internal error: {what}\n  Set CRONGUARD_DEBUG=1 for the details, and report them."
+        return say_error(text, exits.OWN_FAILURE)
+    return status if isinstance(status, int) else exits.DONE
+
+
+_CHECK_STORE = (
+    "  Check --store / CRONGUARD_STORE; `cronguard config show` says which is used and why."
+)
+
+
+def explain_run(argv: list[str]) -> int:
+    """Give the help of `run`, or say what is wrong with *argv*."""
+    from cronguard.admin.run import command  # noqa: PLC0415 - click commands load one another
+
+    try:
+        found = command.main(list(argv), prog_name="cronguard run", standalone_mode=False)
+    except click.UsageError as error:
+        return say_error(_usage_text(error, "cronguard run"), exits.OWN_FAILURE)
+    except (BrokenPipeError, SystemExit):
+        return _reader_gone()
+    if isinstance(found, int):  # help was asked for, and given
+        return found
+    text = "internal error: this command line is understood in one way only; please report it"
+    return say_error(text, exits.OWN_FAILURE)
+
+
+def _reader_gone() -> int:
+    """Return what a shell shows for `cronguard ... | head -1`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
+    return exits.of_signal(13)
+
+
+def _usage_text(error: click.UsageError, path: str) -> str:
+    """Return one message of what, why and what to do from what click found."""
+    path = error.ctx.command_path if error.ctx else path
+    text = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        text = f"there is no option {printable(error.option_name)}"
+        near = sorted(error.possibilities or [])
+        if near:
+            return f"{text}; did you mean {' or '.join(near)}?"
+    if isinstance(error, click.BadOptionUsage) and "requires an argument" in text:
+        text = f"{error.option_name} needs a value"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        text = (
+            f"{error.param.make_metavar(error.ctx) if error.ctx else error.param.name} is missing"
+        )
+    return f"{text[:1].lower()}{printable(text[1:])}; see `{path} --help`"

@@ -1,0 +1,78 @@
+"""`run --dry-run`: the resolved spec in words, each value with who said it. Secrets are masked."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from cronguard.config import options as opt
+from cronguard.config.store import mask
+from cronguard.config.values import signal_name
+from cronguard.core import redact
+from cronguard.core.exits import DONE
+from cronguard.core.messages import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.config.options import Option
+    from cronguard.config.resolve import Resolved
+
+_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
+_WIDE = 50
+_LONGEST = 4000
+
+
+def show(resolved: Resolved) -> int:
+    """Print what would be run; do nothing else."""
+    sys.stdout.write(text(resolved))
+    return DONE
+
+
+def text(resolved: Resolved) -> str:
+    """Return one line a value, with its source."""
+    table = [(name, printable(value, _LONGEST), source) for name, value, source in rows(resolved)]
+    first = max(len(name) for name, _, _ in table)
+    second = max([len(value) for _, value, _ in table if len(value) <= _WIDE], default=0)
+    lines = [f"{name:<{first}}  {value:<{second}}  ({source})" for name, value, source in table]
+    return "\n".join(["cronguard would run this, and has not:", *lines, ""])
+
+
+def rows(resolved: Resolved) -> list[tuple[str, str, str]]:
+    """Return (option, value, source) of everything a run follows."""
+    spec, sources = resolved.spec, resolved.sources
+    command = shlex.join(redact.command(spec.command, resolved.secrets))
+    said_by = sources.get("command") or sources.get("shell", "")
+    found = [
+        ("name", spec.name, sources["name"]),
+        ("command", command, said_by),
+        ("store", mask(spec.store), sources["store"]),
+    ]
+    if "password" in sources:
+        found.append(("password", redact.MASK, sources["password"]))
+    for option in opt.IN_SPEC:
+        value = getattr(spec, option.name)
+        found.append((option.name, spell(option, value), sources[option.name]))
+    return found
+
+
+def spell(option: Option, value: object) -> str:
+    """Return *value* as it would stand on the command line."""
+    if option is opt.SIGNAL and isinstance(value, int):
+        return signal_name(value)
+    if option is opt.SKIP_EXIT_CODE:
+        return str(value)
+    if value is None:
+        return "forever" if option is opt.WAIT else "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return spell_duration(value) if isinstance(value, int) else str(value)
+
+
+def spell_duration(ms: int) -> str:
+    """Return *ms* as a user writes it: `1h30m`, `250ms`, `0`."""
+    parts = []
+    for scale, unit in _UNITS:
+        count, ms = divmod(ms, scale)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0"

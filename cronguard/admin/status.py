@@ -1,0 +1,96 @@
+"""`cronguard status`: each job on a line."""
+
+from __future__ import annotations
+
+import click
+
+from cronguard.admin import render
+from cronguard.admin.common import Here, is_job, no_such_job, wall_now, with_store
+from cronguard.admin.output import say_json, say_table
+from cronguard.core.messages import span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.stores.contract import History, Lease
+
+_COLUMNS = ["JOB", "STATE", "HOLDER", "SINCE", "LOCK LEFT", "LAST", "WHEN", "LAST SUCCESS"]
+
+
+class JobState:
+    """What the store knows of one job now."""
+
+    def __init__(
+        self,
+        job: str,
+        leases: list[Lease],
+        waiting: list[str],
+        last: render.Record | None,
+        counters: dict[str, int],
+    ) -> None:
+        self.job = job
+        self.leases = leases
+        self.waiting = waiting
+        self.last = last
+        self.counters = counters
+
+    @property
+    def state(self) -> str:
+        """`running`, `held` (over, but --min-hold keeps the lock) or `idle`; and who waits."""
+        live = any(not lease.released for lease in self.leases)
+        word = "running" if live else "held" if self.leases else "idle"
+        return f"{word}, queued {len(self.waiting)}" if self.waiting else word
+
+    def row(self, now: int) -> list[str]:
+        """Return the job's line of the table."""
+        first = self.leases[0] if self.leases else None
+        last = self.last or {}
+        return [
+            render.word(self.job),
+            self.state,
+            "; ".join(render.holder(lease) for lease in self.leases) or "-",
+            render.ago(first.owner.since_wall, now) if first else "-",
+            span(first.left) if first else "-",
+            render.result(last) if last else "-",
+            render.ago(render.when_of(last), now),
+            render.ago(self.counters.get("last_success"), now),
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the same for programs."""
+        return {
+            "job": self.job,
+            "state": self.state.partition(",")[0],
+            "queued": len(self.waiting),
+            "waiting": self.waiting,
+            "leases": [render.lease_json(lease) for lease in self.leases],
+            "last": self.last,
+            "counters": self.counters,
+        }
+
+
+def states(history: History, jobs: list[str]) -> list[JobState]:
+    """Ask the store about each of *jobs*."""
+    leases, last, counters = history.leases(jobs), history.last(jobs), history.counters(jobs)
+    return [
+        JobState(j, leases.get(j, []), history.waiters(j), last.get(j), counters.get(j, {}))
+        for j in jobs
+    ]
+
+
+@click.command()
+@click.argument("job", required=False, default="")
+@with_store
+def command(*, here: Here, job: str) -> int:
+    """Show each job (or JOB): running or not, by whom, how the last run ended."""
+    with here.history(job) as history:
+        if job and not is_job(history, job):
+            return no_such_job(history, job)
+        found = states(history, [job] if job else history.jobs())
+        label = history.label
+    now = wall_now()
+    if here.as_json:
+        say_json([state.as_json() for state in found])
+    else:
+        empty = f"No job ever ran with {label}."
+        say_table(_COLUMNS, [state.row(now) for state in found], empty)
+    return 0

@@ -1,0 +1,219 @@
+"""`cronguard why`: the last skip or failure of a job in a sentence, and what to do about it.
+
+One row an outcome and reason. A reason that has no row is told in its own words: for `not_started`
+and `store_unavailable` it is the cause itself.
+"""
+
+from __future__ import annotations
+
+import click
+
+from cronguard.admin import render
+from cronguard.admin.common import ALL_KEPT, Here, is_job, no_such_job, wall_now, with_store
+from cronguard.admin.output import say, say_json
+from cronguard.core import record as rec
+from cronguard.core.messages import printable, signal_name, span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.stores.contract import History, Lease
+
+_STORE = "Check --store / CRONGUARD_STORE with `cronguard config show {job}`."
+_LOGS = "See its output with `cronguard logs {run}`."
+ANY = "*"
+
+EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
+    (rec.SKIPPED, "held"): (
+        "was skipped: another run held the lock ({holder})",
+        (
+            "Let it wait with --wait 10m; if the holder hangs, give the job a --timeout, "
+            "or `cronguard stop {job}`."
+        ),
+    ),
+    (rec.SKIPPED, "wait_expired"): (
+        "was skipped: it waited {waited} for the lock, and another run still held it ({holder})",
+        "Let it wait longer with --wait, or give the job a --timeout.",
+    ),
+    (rec.SKIPPED, "slot_done"): (
+        "was skipped: this slot of the schedule had been run already, here or on another host",
+        "That is what --once is for; nothing is to be done.",
+    ),
+    (rec.SKIPPED, "paused"): (
+        "was skipped: the job was paused",
+        "Let it run again with `cronguard resume {job}`.",
+    ),
+    (rec.SKIPPED, "replaced"): (
+        "was skipped: while it waited, a newer run took its place (--replace)",
+        "Nothing is to be done, unless runs come faster than they can start.",
+    ),
+    (rec.SKIPPED, ANY): ("was skipped: {reason}", "See all of it with `cronguard show {run}`."),
+    (rec.FAILED, ""): ("failed: the command {ended}", _LOGS),
+    (rec.FAILED, "unguarded"): (
+        (
+            "failed: the command {ended}; it ran unguarded, as the store could not be reached "
+            "(--on-store-error run)"
+        ),
+        _LOGS,
+    ),
+    (rec.FAILED, "guardian_killed"): (
+        "failed: cronguard's guardian process was killed, and the run with it",
+        "Look for the OOM killer, or a careless `kill`, in the kernel's log of {host}.",
+    ),
+    (rec.FAILED, "child_lost"): (
+        "failed: the command's process vanished without an exit status",
+        "Look in the kernel's log of {host}.",
+    ),
+    (rec.FAILED, ANY): ("failed: the command {ended}; {reason}", _LOGS),
+    (rec.TIMED_OUT, ANY): (
+        "timed out: it ran for {lasted}, longer than its --timeout, and was stopped",
+        "Give it more with --timeout, or see where it hung with `cronguard logs {run}`.",
+    ),
+    (rec.STOPPED, "signal"): (
+        (
+            "was stopped: cronguard got signal {signal} on {host} (a shutdown, a service "
+            "manager, or Ctrl-C)"
+        ),
+        "If that was not meant, look who sends signals there.",
+    ),
+    (rec.STOPPED, ANY): (
+        "was stopped {reason}",
+        "Ask them; the next run starts as usual.",
+    ),
+    (rec.LEASE_LOST, "not_renewed"): (
+        (
+            "lost its lock: the store did not answer its heartbeats in time; it was stopped before "
+            "another run could start"
+        ),
+        f"Look at the network and the store at that time. {_STORE}",
+    ),
+    (rec.LEASE_LOST, "taken"): (
+        (
+            "lost its lock: it was unlocked, or lost by the store, and given to another "
+            "({holder}); it was killed at once"
+        ),
+        (
+            "If nobody used `cronguard unlock`, see whether the store drops keys (eviction, "
+            "FLUSHALL, failover)."
+        ),
+    ),
+    (rec.LEASE_LOST, ANY): ("lost its lock ({reason}) and was stopped", _STORE),
+    (rec.NOT_STARTED, "conflict"): (
+        "was not started: another host runs this job with another --ttl or number of slots",
+        "Give the job the same settings on every host, or another --name.",
+    ),
+    (rec.NOT_STARTED, "store_denied"): (
+        "was not started: the store refused it for good (password or permissions)",
+        _STORE,
+    ),
+    (rec.NOT_STARTED, ANY): (
+        "was not started: {reason} (status {status})",
+        "Check the command's path and permissions on {host}; cron's PATH is short.",
+    ),
+    (rec.STORE_UNAVAILABLE, ANY): (
+        "was not started: the store could not be reached: {reason}",
+        f"{_STORE} --on-store-error says whether it shall run anyway.",
+    ),
+    (rec.ABANDONED, ANY): (
+        (
+            "was abandoned: cronguard itself vanished on {host} while it ran (SIGKILL, out of "
+            "memory, or the host went down)"
+        ),
+        "Look in the log of {host} at that time; the command was killed with it.",
+    ),
+}
+
+
+def explain(record: render.Record, now: int) -> tuple[str, str]:
+    """Return (what happened and why, what to do) of a record that is no success."""
+    outcome, reason = str(record.get("outcome")), str(record.get("reason") or "")
+    text, todo = EXPLAINED.get((outcome, reason)) or EXPLAINED.get(
+        (outcome, ANY), ("ended: {reason}", "See all of it with `cronguard show {run}`.")
+    )
+    facts = _facts(record, now)
+    when = render.moment(render.when_of(record), now)
+    return (
+        f"{facts['job']}: run {facts['run']} {text.format(**facts)}. That was {when}.",
+        todo.format(**facts),
+    )
+
+
+def _facts(record: render.Record, now: int) -> dict[str, str]:
+    signum = render.number(record.get("signal"))
+    holder = record.get("holder")
+    status = render.word(record.get("exit_status"))
+    wait, lasted = (render.number(record.get(key)) for key in ("wait_ms", "duration_ms"))
+    return {
+        "job": render.word(record.get("job")),
+        "run": render.short(record.get("run_id")),
+        "host": render.word(record.get("host")),
+        "reason": render.word(record.get("reason")),
+        "status": status,
+        "signal": signal_name(signum) if signum else "-",
+        "ended": _ended(signum, status),
+        "holder": _holder(holder, now) if isinstance(holder, dict) else "it is not known whose",
+        "waited": span(wait),
+        "lasted": span(lasted),
+    }
+
+
+def _ended(signum: int, status: str) -> str:
+    if signum == 9 or status == "137":
+        return "was ended by KILL, which is what the kernel sends when memory runs out"
+    if signum:
+        return f"was ended by signal {signal_name(signum)}"
+    known = {"126": " (found but not executable)", "127": " (a command was not found)"}
+    return f"exited with status {status}{known.get(status, '')}"
+
+
+def _holder(holder: dict[str, object], now: int) -> str:
+    parts = [render.word(holder.get("host"))]
+    if holder.get("pid"):
+        parts.append(f"pid {render.word(holder['pid'])}")
+    if holder.get("run_id"):
+        parts.append(f"run {render.short(holder['run_id'])}")
+    if since := render.wall_ms(holder.get("since")):
+        parts.append(f"since {render.moment(since, now)}")
+    return ", ".join(parts)
+
+
+def last_trouble(history: History, job: str) -> render.Record | None:
+    """Return the newest record of *job* that is a skip or a failure."""
+    failed = [r for r in history.runs(job, ALL_KEPT) if rec.is_failure(str(r.get("outcome")))]
+    found = [*failed[:1], *history.skips(job, 1)]
+    return max(found, key=lambda r: render.when_of(r) or 0, default=None)
+
+
+def since_then(leases: list[Lease], last: render.Record | None, counters: dict[str, int]) -> str:
+    """Return what became of the job since."""
+    live = [lease for lease in leases if not lease.released]
+    skips = counters.get("skips_since_run", 0)
+    times = "once" if skips == 1 else f"{skips} times"
+    skipped = f" It was skipped {times} since its last start." if skips else ""
+    if live:
+        age = wall_now() - live[0].owner.since_wall
+        return f"It runs now: {render.holder(live[0])}, for {span(max(age, 0))}.{skipped}"
+    if last is not None and last.get("outcome") == rec.SUCCEEDED:
+        return f"Its last run succeeded {render.ago(render.when_of(last), wall_now())}.{skipped}"
+    row = counters.get("failures_in_a_row", 0)
+    return (f"{row} runs failed in a row." if row > 1 else "It does not run now.") + skipped
+
+
+@click.command()
+@click.argument("job")
+@with_store
+def command(*, here: Here, job: str) -> int:
+    """Explain the last skip or failure of JOB, and what to do."""
+    with here.history(job) as history:
+        if not is_job(history, job):
+            return no_such_job(history, job)
+        trouble = last_trouble(history, job)
+        leases = history.leases([job]).get(job, [])
+        last, counters = history.last([job]).get(job), history.counters([job]).get(job, {})
+    now = wall_now()
+    what, todo = explain(trouble, now) if trouble else (f"{job}: no skip or failure is kept.", "")
+    then = since_then(leases, last, counters)
+    if here.as_json:
+        say_json({"job": job, "why": what, "now": then, "do": todo or None, "record": trouble})
+    else:
+        say("\n  ".join(part for part in (printable(what, 2000), then, todo) if part))
+    return 0

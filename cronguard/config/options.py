@@ -1,0 +1,179 @@
+"""Every option of `run`: one row says its flags, variable, TOML key, values, default and help.
+
+The light parser, the click command, the environment, the files and `config show` all follow these
+rows; what stands here once is true everywhere. An option that has no row is refused as unknown.
+A default here is what core/spec.py does when it is told nothing (a test compares the two).
+"""
+
+from __future__ import annotations
+
+from cronguard.config import values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ConfigError(Exception):
+    """The options, the environment or the files are wrong; the text says what to do."""
+
+
+class Option:
+    """One option. `metavar` is empty for a switch, which takes no value on the command line.
+
+    `flags` short before long, none for what files and variables alone may say · `in_files`
+    whether it has a TOML key · `read` turns text to the value, or raises ValueError.
+    """
+
+    __slots__ = (
+        "choices",
+        "default",
+        "flags",
+        "help",
+        "in_files",
+        "metavar",
+        "name",
+        "read",
+        "variable",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        flags: str,
+        metavar: str,
+        read: Callable[[str], object] | None,
+        default: str,
+        text: str,
+        *,
+        variable: bool = True,
+        in_files: bool = True,
+    ) -> None:
+        self.name = name
+        self.flags = flags.split()
+        self.variable = "CRONGUARD_" + name.upper() if variable else ""
+        self.in_files = in_files
+        self.metavar = metavar
+        self.choices = () if read else tuple(metavar.split("|"))
+        self.read = read or self._choose
+        self.default = default
+        self.help = text
+
+    def _choose(self, text: str) -> str:
+        if text in self.choices:
+            return text
+        wanted = ", ".join(self.choices[:-1]) + " or " + self.choices[-1]
+        raise ValueError(f"{values.shown(text)} is not known; write {wanted}")
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is said by its mere presence."""
+        return not self.metavar
+
+    @property
+    def called(self) -> str:
+        """How messages name it: flag and variable both."""
+        return " / ".join(self.flags[-1:] + ([self.variable] if self.variable else []))
+
+
+NAME = Option(
+    "name", "-n --name", "JOB", values.job_name, "",
+    "The job's name, which is the lock's name. Default: the command's name and a hash of it.",
+    in_files=False,
+)  # fmt: skip
+STORE = Option(
+    "store", "--store", "URL", values.plain, "",
+    "Where the lock is: redis://, rediss://, unix:// or sqlite:///path. "
+    "Default: SQLite in the state folder of this host.",
+)  # fmt: skip
+STORE_FILE = Option(
+    "store_file", "", "PATH", values.plain, "",
+    "A file that holds the store's URL, password and all.",
+)  # fmt: skip
+PASSWORD_FILE = Option(
+    "password_file", "", "PATH", values.plain, "",
+    "A file that holds the password for the store's URL.",
+)  # fmt: skip
+NAMESPACE = Option(
+    "namespace", "--namespace", "PREFIX", values.namespace, "cg",
+    "What all keys in the store begin with.",
+)  # fmt: skip
+TIMEOUT = Option(
+    "timeout", "-t --timeout", "DUR", values.limit, "none",
+    "The longest a run may last; then it is stopped, and ends with status 124.",
+)  # fmt: skip
+KILL_AFTER = Option(
+    "kill_after", "-k --kill-after", "DUR", values.duration, "10s",
+    "How long after the polite signal comes KILL.",
+)  # fmt: skip
+SIGNAL = Option(
+    "signal", "-s --signal", "SIG", values.signum, "TERM",
+    "The polite signal that asks the command to end.",
+)  # fmt: skip
+TTL = Option(
+    "ttl", "--ttl", "DUR", values.duration, "30s",
+    "How long the lock outlives its last heartbeat. It suits any job; leave it.",
+)  # fmt: skip
+WAIT = Option(
+    "wait", "-w --wait", "DUR|forever", values.wait, "0",
+    "When another run holds the lock: wait for it in a fair queue, instead of skipping.",
+)  # fmt: skip
+ON_STORE_ERROR = Option(
+    "on_store_error", "--on-store-error", "fail|run|local", None, "fail",
+    "When the store cannot be reached: refuse, run unguarded, or guard on this host only.",
+)  # fmt: skip
+STORE_TIMEOUT = Option(
+    "store_timeout", "--store-timeout", "DUR", values.positive, "5s",
+    "How long to try to reach the store before that.",
+)  # fmt: skip
+ON_LEASE_LOST = Option(
+    "on_lease_lost", "--on-lease-lost", "stop|continue", None, "stop",
+    "When the lock is lost while the command runs.",
+)  # fmt: skip
+STRAGGLERS = Option(
+    "stragglers", "--stragglers", "kill|wait|leave", None, "kill",
+    "What becomes of background processes when the command has ended.",
+)  # fmt: skip
+DEAD_MAN = Option(
+    "dead_man", "--dead-man", "auto|required|off", None, "auto",
+    "The kernel timer that kills a run whose supervisor hangs, before its lock expires.",
+)  # fmt: skip
+SKIP_EXIT_CODE = Option(
+    "skip_exit_code", "-E --skip-exit-code", "N", values.skip_status, "0",
+    "The exit status when the run is skipped.",
+)  # fmt: skip
+QUIET = Option(
+    "quiet", "-q --quiet", "", values.switch, "false",
+    "Show the command's output only if it fails.",
+)  # fmt: skip
+SHELL = Option(
+    "shell", "--shell", "TEXT", values.plain, "",
+    "Run this text with /bin/sh, in place of a command after --.",
+    variable=False, in_files=False,
+)  # fmt: skip
+CONFIG = Option(
+    "config", "-c --config", "FILE", values.plain, "",
+    "A further configuration file, read last.",
+    in_files=False,
+)  # fmt: skip
+DRY_RUN = Option(
+    "dry_run", "--dry-run", "", values.switch, "false",
+    "Show what would be run, and where each value comes from; do nothing.",
+    variable=False, in_files=False,
+)  # fmt: skip
+DEBUG = Option(
+    "debug", "--debug", "", values.switch, "false",
+    "Say more, with tracebacks.",
+    in_files=False,
+)  # fmt: skip
+
+OPTIONS = (
+    NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
+    ON_STORE_ERROR, STORE_TIMEOUT, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, SKIP_EXIT_CODE, QUIET,
+    SHELL, CONFIG, DRY_RUN, DEBUG,
+)  # fmt: skip
+IN_SPEC = (
+    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, ON_STORE_ERROR, STORE_TIMEOUT,
+    ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, SKIP_EXIT_CODE, QUIET,
+)  # fmt: skip
+"""What goes into the JobSpec under its own name."""

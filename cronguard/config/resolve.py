@@ -1,0 +1,240 @@
+"""From argv, environment and files to the JobSpec, with the source of each value.
+
+Precedence: flag, variable, job section, `[defaults]`, built-in. For the store see store.py. Files
+are read, and tomllib loaded, only where a file exists. An empty variable counts as not set.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cronguard.config import options as opt
+from cronguard.config import parser, paths, store
+from cronguard.config.options import ConfigError, Option
+from cronguard.core.lease import ttl_problem
+from cronguard.core.spec import NAME_LENGTH, JobSpec, is_job_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cronguard.config.files import Files
+
+BUILT_IN = "default"
+_HASH_BYTES = 4
+_STEM = NAME_LENGTH - 2 * _HASH_BYTES - 1
+
+
+class NeedsClick(Exception):
+    """Help was asked for, or the command line is wrong: click says it (admin.cli.explain_run)."""
+
+
+class Settings:
+    """What was said about one job, by whom: flags, variables, files."""
+
+    __slots__ = ("environ", "files", "flags", "job", "secrets", "sources")
+
+    def __init__(self, flags: dict[str, list[str]], environ: Mapping[str, str]) -> None:
+        self.flags = flags
+        self.environ = environ
+        self.job = ""
+        self.sources: dict[str, str] = {}
+        self.secrets: tuple[str, ...] = ()
+        self.files: Files | None = None
+        found = self._existing_files()
+        if found:
+            from cronguard.config.files import load  # noqa: PLC0415 - only where a file is
+
+            self.files = load(found)
+
+    def _existing_files(self) -> list[str]:
+        """Return the files to read: those that exist, and the one that was asked for."""
+        found = [path for path in paths.config_files(self.environ) if os.path.lexists(path)]
+        asked = self.raw(opt.CONFIG)
+        return [*found, asked[0]] if asked else found
+
+    def for_job(self, name: str) -> None:
+        """From now on the section of this job counts. Raises: ConfigError if it is wrong."""
+        self.job = name
+        if self.files is not None:
+            self.files.refuse_problems(name)
+
+    def raw(self, option: Option) -> tuple[str, str] | None:
+        """Return (text, source) of what was said last and strongest, or None."""
+        said = self.flags.get(option.name)
+        if said:
+            return said[-1], option.flags[-1]
+        text = self.environ.get(option.variable, "") if option.variable else ""
+        if text:
+            return text, option.variable
+        if self.files is not None and option.in_files:
+            return self.files.find(self.job, option.name)
+        return None
+
+    def value(self, option: Option) -> object:
+        """Return the value of *option*, or None if nothing was said. Notes the source."""
+        said = self.raw(option)
+        if said is None:
+            self.sources[option.name] = BUILT_IN
+            return None
+        text, self.sources[option.name] = said
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise ConfigError(f"{said[1]}: {error}") from None
+
+    def store(self) -> str:
+        """Return the URL of the store, password and all. Raises: ConfigError."""
+        url, source = self._named_store() or store.guessed(self.environ)
+        store.check(url, source)
+        self.sources["store"] = source
+        said = self.raw(opt.PASSWORD_FILE)
+        if said and url.partition("://")[0] in store.REDIS_SCHEMES and not store.has_password(url):
+            password = self._secret(said)
+            self.secrets = (password,)
+            self.sources["password"] = said[1]
+            return store.with_password(url, password)
+        self.secrets = store.secrets_of(url)
+        return url
+
+    def _named_store(self) -> tuple[str, str] | None:
+        """Return (URL, source) of the store that was named, directly or by a file."""
+        if "store" in self.flags:
+            return store.from_flags(self.flags["store"]), opt.STORE.flags[-1]
+        direct, by_file = self.raw(opt.STORE), self.raw(opt.STORE_FILE)
+        if direct and by_file:
+            here, there = self._strength(opt.STORE), self._strength(opt.STORE_FILE)
+            if here == there:
+                raise ConfigError(
+                    f"both {direct[1]} and {by_file[1]} name the store; remove one of the two"
+                )
+            direct, by_file = (direct, None) if here < there else (None, by_file)
+        if by_file:
+            return self._secret(by_file), by_file[1]
+        return direct
+
+    def _strength(self, option: Option) -> int:
+        """Return on which level *option* was said: 0 variable, 1 job section, 2 defaults."""
+        if self.environ.get(option.variable, ""):
+            return 0
+        return 1 if self.files is not None and self.files.is_in_job(self.job, option.name) else 2
+
+    def _secret(self, said: tuple[str, str]) -> str:
+        from cronguard.config.secrets import read_secret  # noqa: PLC0415 - only with a file
+
+        return read_secret(said[0], said[1], self.environ)
+
+
+class Resolved:
+    """What `run` is to do. `sources` names, for each option, who said its value.
+
+    `secrets` what no record or message may hold · `state` the state folder, None if there is none.
+    """
+
+    __slots__ = ("debug", "dry_run", "secrets", "sources", "spec", "state")
+
+    def __init__(self, spec: JobSpec, settings: Settings) -> None:
+        self.spec = spec
+        self.sources = settings.sources
+        self.secrets = settings.secrets
+        self.state = store.folder(settings.environ)
+        self.debug = bool(settings.value(opt.DEBUG))
+        self.dry_run = bool(settings.value(opt.DRY_RUN))
+
+
+def from_argv(argv: list[str], environ: Mapping[str, str]) -> Resolved:
+    """Return what *argv* (after `run`) asks for. Raises: NeedsClick, ConfigError."""
+    parsed = parser.parse(argv)
+    if parsed is None:
+        raise NeedsClick
+    settings = Settings(parsed.flags, environ)
+    name = settings.value(opt.NAME)
+    if isinstance(name, str):
+        settings.for_job(name)
+    command = _command(parsed, settings)
+    if not isinstance(name, str):
+        name = default_name(command)
+        settings.for_job(name)
+    given = {option.name: settings.value(option) for option in opt.IN_SPEC}
+    said = {key: value for key, value in given.items() if settings.sources[key] != BUILT_IN}
+    spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
+    _refuse_contradictions(spec, settings.sources)
+    return Resolved(spec, settings)
+
+
+def _command(parsed: parser.Parsed, settings: Settings) -> list[str]:
+    """Return the argv to run: after `--`, of --shell, or of the job's section."""
+    text = settings.value(opt.SHELL)
+    if text is not None and parsed.command is not None:
+        raise ConfigError(
+            "two commands: --shell and one after `--`; leave one of the two out, or put both in "
+            "the text of --shell"
+        )
+    if text is not None:
+        return ["/bin/sh", "-c", str(text)]
+    if parsed.command is not None:
+        if not parsed.command[0]:
+            raise ConfigError(
+                "no command: the first word after `--` is empty (an unset variable?); write "
+                "`cronguard run [OPTIONS] -- COMMAND`"
+            )
+        settings.sources["command"] = "--"
+        return parsed.command
+    found = settings.files.command(settings.job) if settings.files is not None else None
+    if found is None:
+        section = f", or set `command` in [jobs.{settings.job}]" if settings.job else ""
+        raise ConfigError(
+            "no command: nothing follows the options; write "
+            f"`cronguard run [OPTIONS] -- COMMAND`{section}"
+        )
+    settings.sources["command"] = found[1]
+    return found[0]
+
+
+def default_name(command: list[str]) -> str:
+    """Return the command's name and a hash of its argv, which tells nothing of its secrets."""
+    try:
+        from _blake2 import blake2s  # noqa: PLC0415 - the C core: hashlib costs 2 ms
+    except ImportError:
+        from hashlib import blake2s  # noqa: PLC0415
+    raw = "\0".join(command).encode("utf-8", "surrogateescape")
+    digest = blake2s(raw, digest_size=_HASH_BYTES).hexdigest()
+    word = command[0]
+    if command[:2] == ["/bin/sh", "-c"] and len(command) == 3:
+        words = [part for part in command[2].split() if "=" not in part]
+        word = words[0] if words else "sh"
+    base = word.rstrip("/").rpartition("/")[2]
+    stem = "".join([char if is_job_name("x" + char) else "-" for char in base]).strip("-._:")
+    return f"{stem[:_STEM] or 'job'}-{digest}"
+
+
+def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
+    """Refuse what each value allows and all together do not. Raises: ConfigError."""
+    problem = ttl_problem(spec.ttl)
+    if problem:
+        raise ConfigError(f"{sources['ttl']}: {problem}")
+    if spec.dead_man == "required" and spec.on_lease_lost == "continue":
+        raise ConfigError(
+            f"dead_man required ({sources['dead_man']}) and on_lease_lost continue "
+            f"({sources['on_lease_lost']}) contradict each other: the one kills a run whose lock "
+            "is lost, the other lets it go on; leave one of the two out"
+        )
+
+
+class Place:
+    """Where the commands that read and steer look: the store, and under which prefix."""
+
+    __slots__ = ("namespace", "sources", "url")
+
+    def __init__(self, url: str, namespace: str, sources: dict[str, str]) -> None:
+        self.url = url
+        self.namespace = namespace
+        self.sources = sources
+
+
+def place(flags: dict[str, list[str]], environ: Mapping[str, str], job: str = "") -> Place:
+    """Return where the records of *job* (or of all jobs) are. Raises: ConfigError."""
+    settings = Settings(flags, environ)
+    settings.for_job(job)
+    namespace = settings.value(opt.NAMESPACE)
+    return Place(settings.store(), str(namespace or opt.NAMESPACE.default), settings.sources)

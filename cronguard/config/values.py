@@ -1,0 +1,169 @@
+"""Text to values: durations, sizes, signals, names. What is wrong is said, with what to write.
+
+Every function takes what the user wrote and raises ValueError with a sentence to put behind the
+name of the flag, variable or key. Digits are ASCII digits: `int` alone would take others too.
+"""
+
+from __future__ import annotations
+
+from cronguard.core.exits import MEANINGS
+from cronguard.core.spec import is_job_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # the C core: `signal` builds enums for 4 ms
+
+_DIGITS = frozenset("0123456789")
+_NUMBER = _DIGITS | {"."}
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_YES = frozenset(("1", "true", "yes", "on"))
+_NO = frozenset(("0", "false", "no", "off"))
+LONGEST_MS = 3650 * 86_400_000
+"""Ten years: beyond that a number was mistyped."""
+_SHOWN = 60
+
+
+def shown(text: str) -> str:
+    """Return *text* quoted, escaped and cut, safe for any terminal."""
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def duration(text: str) -> int:
+    """Return the milliseconds in `250ms`, `30s`, `5m`, `1h30m`, `2d`; a bare number is seconds."""
+    total, last = 0, LONGEST_MS
+    for number, unit in _terms(text.strip()):
+        scale = _UNITS.get(unit, 0)
+        if not 0 < scale < last:
+            raise _not_a_duration(text)
+        whole, _, fraction = number.partition(".")
+        if not (whole and len(number) < 18 and number.count(".") < 2):
+            raise _not_a_duration(text)
+        part, lost = divmod(int(fraction or "0") * scale, 10 ** len(fraction))
+        if lost:
+            raise ValueError(f"{shown(text)} is finer than a millisecond; the shortest is 1ms")
+        total, last = total + int(whole) * scale + part, scale
+    if last == LONGEST_MS:
+        raise _not_a_duration(text)
+    if total > LONGEST_MS:
+        raise ValueError(f"{shown(text)} is longer than ten years; write it as 30s, 5m or 2d")
+    return total
+
+
+def _terms(text: str) -> list[tuple[str, str]]:
+    """Split `1h30m` into its (number, unit) pairs; a number alone counts seconds."""
+    if text and _NUMBER.issuperset(text):
+        return [(text, "s")]
+    terms, at = [], 0
+    while at < len(text):
+        start = at
+        while at < len(text) and text[at] in _NUMBER:
+            at += 1
+        middle = at
+        while at < len(text) and text[at] not in _NUMBER:
+            at += 1
+        terms.append((text[start:middle], text[middle:at]))
+    return terms
+
+
+def _not_a_duration(text: str) -> ValueError:
+    return ValueError(f"{shown(text)} is not a duration; write it as 250ms, 30s, 5m, 1h30m or 2d")
+
+
+def positive(text: str) -> int:
+    """Return a duration that is not zero."""
+    value = duration(text)
+    if not value:
+        raise ValueError(f"{shown(text)} leaves no time at all; write at least 1ms")
+    return value
+
+
+def limit(text: str) -> int | None:
+    """Return a duration, or None for `none` and 0: no limit."""
+    return None if text == "none" else duration(text) or None
+
+
+def wait(text: str) -> int | None:
+    """Return a duration, or None for `forever`."""
+    return None if text == "forever" else duration(text)
+
+
+def size(text: str) -> int:
+    """Return the bytes in `512`, `64k`, `10M`, `1G` (powers of 1024)."""
+    number = text.rstrip("kKmMgG")
+    unit = text[len(number) :].lower()
+    if not (0 < len(number) < 16 and _DIGITS.issuperset(number) and unit in _SIZES):
+        raise ValueError(f"{shown(text)} is not a size; write it as 512, 64k, 10M or 1G")
+    return int(number) * _SIZES[unit]
+
+
+def signum(text: str) -> int:
+    """Return the number of `TERM`, `SIGTERM` or `15`."""
+    if 0 < len(text) < 4 and _DIGITS.issuperset(text):
+        number = int(text)
+    else:
+        name = text.upper().removeprefix("SIG")
+        found = getattr(signal, "SIG" + name, None) if name.isalnum() else None
+        number = int(found) if isinstance(found, int) else 0
+    if number not in signal.valid_signals():
+        raise ValueError(f"{shown(text)} is no signal here; write it as TERM, SIGTERM or 15")
+    if number == signal.SIGSTOP:
+        raise ValueError("STOP suspends a process and never ends it; use TERM, INT, HUP or QUIT")
+    return number
+
+
+def signal_name(number: int) -> str:
+    """Return `TERM` for 15, or the number where it has no name."""
+    for name in dir(signal):
+        if name[:3] == "SIG" and name[3] != "_" and getattr(signal, name) == number:
+            return name[3:]
+    return str(number)
+
+
+def skip_status(text: str) -> int:
+    """Return an exit status from 0 to 255 that does not already mean something else."""
+    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 256
+    if number > 255:
+        raise ValueError(f"{shown(text)} is no exit status; write a number from 0 to 255")
+    if number in MEANINGS:
+        raise ValueError(f"{number} already means: {MEANINGS[number]}; choose another, e.g. 75")
+    return number
+
+
+def job_name(text: str) -> str:
+    """Return a name that is safe as a key, a file name and a label."""
+    if not is_job_name(text):
+        raise ValueError(
+            f"{shown(text)} is not a job name; it is up to 128 of A-Z a-z 0-9 . _ : - and begins "
+            "with a letter or digit"
+        )
+    return text
+
+
+def namespace(text: str) -> str:
+    """Return a key prefix; the letters of a job name."""
+    if not is_job_name(text):
+        raise ValueError(
+            f"{shown(text)} is not a namespace; it is up to 128 of A-Z a-z 0-9 . _ : - and begins "
+            "with a letter or digit"
+        )
+    return text
+
+
+def switch(text: str) -> bool:
+    """Return yes or no."""
+    word = text.lower()
+    if word in _YES or word in _NO:
+        return word in _YES
+    raise ValueError(f"{shown(text)} is neither yes nor no; write true or false")
+
+
+def plain(text: str) -> str:
+    """Return *text* as it is; it says something."""
+    if not text:
+        raise ValueError("it is empty; give it a value, or leave it out")
+    if "\0" in text:
+        raise ValueError("it holds a NUL character, which no command or path can; remove it")
+    return text

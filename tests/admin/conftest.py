@@ -1,0 +1,26 @@
+"""An empty store for each test of a command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .seeds import Seeds
+
+
+@pytest.fixture
+def seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Seeds]:
+    """Give an empty store, which the environment names, at home in tmp_path."""
+    for name in [name for name in os.environ if name.startswith(("CRONGUARD_", "REDIS_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = Seeds(tmp_path, capsys)
+    monkeypatch.setenv("CRONGUARD_STORE", made.url)
+    yield made
+    made.close()

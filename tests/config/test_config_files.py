@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cronguard.config.files import load
+from cronguard.config.lines import line_of
+from cronguard.config.options import ConfigError
+from cronguard.config.resolve import from_argv
+
+WRONG = [
+    ("[defaults]\ntimout = 1\n", "FILE:2 [defaults]: 'timout' is no option; did you mean timeout?"),
+    ("[defaults]\nkill-after = 1\n", "did you mean kill_after?"),
+    ("[defaults]\nname = 'x'\n", "'name' is no option"),
+    ("[defaults]\ncommand = 'x'\n", "command belongs in [jobs.NAME]"),
+    ("timeout = 1\n", "FILE:1: 'timeout' is unknown: tables are [defaults] and [jobs.NAME]"),
+    ("[default]\n", "did you mean defaults?"),
+    ("defaults = 3\n", "'defaults' is not a table"),
+    ("[jobs]\nx = 3\n", "FILE:2 [jobs]: 'x' is not a table"),
+    ("[jobs.'a b']\ntimeout = 1\n", "'a b' is not a job name"),
+    ("[defaults]\n\ntimeout = true\n", "FILE:3 [defaults]: timeout: bool is not what it takes"),
+    ("[defaults]\ntimeout = [1]\n", "timeout: list is not what it takes"),
+    ("[defaults]\ntimeout = 1.0001\n", "finer than a millisecond"),
+    ("[defaults]\ntimeout = inf\n", "not a duration"),
+    ("[defaults]\ntimeout = -1\n", "not a duration"),
+    ("[defaults]\nttl = 2024-01-01\n", "ttl: date is not what it takes"),
+    ("[defaults]\nquiet = 'yes'\n", "quiet: str is not what it takes; write true or false"),
+    ("[defaults]\nsignal = 'X'\n", "signal: 'X' is no signal here"),
+    ("[defaults]\nstore = 'a'\nstore_file = 'b'\n", "FILE:3 [defaults]: both store and store_file"),
+    ('[defaults]\nstore = "redis://h\\u001b"\n', "control characters"),
+    ("[defaults]\ntimeout =\n", "FILE:2: is not TOML"),
+    ("[defaults]\ntimeout = 1\ntimeout = 2\n", "FILE:3: is not TOML"),
+]
+
+
+def written(folder: Path, text: str | bytes, mode: int = 0o600) -> str:
+    """Return the path of a file with this text."""
+    path = folder / "c.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG)
+def test_a_mistake_in_a_file_is_told_with_its_line(
+    env: dict[str, str], tmp_path: Path, text: str, message: str
+) -> None:
+    """C1: unknown key, bad type, bad value: refused before any lock, with file and line."""
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        from_argv(["-c", path, "-n", "x", "--", "true"], env)
+    assert message.replace("FILE", path) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("command", ["[]", "''", "['']", "[1]", "3", "[['a']]", '"a\\u0000b"'])
+def test_a_bad_command_in_a_file_is_refused(
+    env: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    """C1, C4: a command is an array of words or a text."""
+    path = written(tmp_path, f"[jobs.x]\ncommand = {command}\n")
+    with pytest.raises(ConfigError, match=r":2 \[jobs.x\]: command is an array of words"):
+        from_argv(["-c", path, "-n", "x"], env)
+
+
+def test_a_mistake_in_one_jobs_section_stops_that_job_alone(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """One typo does not silence the other jobs of the host."""
+    path = written(tmp_path, "[jobs.bad]\ntimout = 1\n[jobs.good]\ntimeout = 1\n")
+    assert from_argv(["-c", path, "-n", "good", "--", "true"], env).spec.timeout == 1000
+    with pytest.raises(ConfigError, match="did you mean timeout"):
+        from_argv(["-c", path, "-n", "bad", "--", "true"], env)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_root_does_not_follow_a_file_that_others_can_write(
+    env: dict[str, str], tmp_path: Path, mode: int
+) -> None:
+    """C2: group- or world-writable configuration is refused."""
+    path = written(tmp_path, "[defaults]\n", mode)
+    with pytest.raises(ConfigError, match="can be written by others"):
+        from_argv(["-c", path, "-n", "x", "--", "true"], env)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+def test_root_does_not_follow_another_users_file(env: dict[str, str], tmp_path: Path) -> None:
+    """C2: configuration that is not root's own is refused."""
+    path = written(tmp_path, "[defaults]\n")
+    os.chown(path, 12_345, -1)
+    with pytest.raises(ConfigError, match="belongs to user 12345"):
+        from_argv(["-c", path, "-n", "x", "--", "true"], env)
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"#" * (2 << 20)])
+def test_what_is_no_configuration_is_refused(
+    env: dict[str, str], tmp_path: Path, text: bytes
+) -> None:
+    """C1: bytes that are not UTF-8, and more than a file can sensibly be."""
+    with pytest.raises(ConfigError, match=r"UTF-8|1 MiB"):
+        from_argv(["-c", written(tmp_path, text), "--", "true"], env)
+
+
+def test_a_folder_is_no_file(env: dict[str, str], tmp_path: Path) -> None:
+    """C1: naming the folder says so."""
+    with pytest.raises(ConfigError, match=r"(?i)is a (folder|directory)"):
+        from_argv(["-c", str(tmp_path), "--", "true"], env)
+
+
+def test_a_later_store_replaces_an_earlier_store_file(tmp_path: Path) -> None:
+    """Two files that name the store in two ways do not contradict each other."""
+    one, two = tmp_path / "1.toml", tmp_path / "2.toml"
+    one.write_text("[defaults]\nstore_file = '/x'\n")
+    two.write_text("[defaults]\nstore = 'redis://h'\n")
+    for path in (one, two):
+        path.chmod(0o600)
+    assert set(load([str(one), str(two)]).defaults) == {"store"}
+
+
+def test_lines_are_found_in_every_way_toml_can_be_written() -> None:
+    """Headers with quotes and spaces, dotted keys, long texts that look like keys."""
+    text = (
+        "a.b = 1\n"
+        'x = """\n[jobs.y]\nttl = 3\n"""\n'
+        '[ jobs . "y" ] # c\n'
+        "  ttl = 4\n"
+        "'wait'=5\n"
+        "[jobs]\nz.ttl = 6\n"
+    )
+    assert line_of(text, ("a",), "b") == 1
+    assert line_of(text, ("jobs", "y"), "ttl") == 7
+    assert line_of(text, ("jobs", "y"), "wait") == 8
+    assert line_of(text, ("jobs", "z"), "ttl") == 10
+    assert line_of(text, ("jobs", "y"), "gone") == 6
+    assert line_of(text, ("nope",), "gone") is None
