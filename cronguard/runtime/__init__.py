@@ -1,0 +1,1 @@
+"""ACTS. The only package that forks, kills, selects or reads a clock."""

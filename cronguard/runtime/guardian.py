@@ -1,0 +1,342 @@
+"""The guardian: a small process between keeper and command that owns the command's process tree.
+
+    keeper ──── control socket ────► guardian ──► child ──► ...
+      └─ writer of `keeper lifeline`    └─ writer of `guardian lifeline`
+
+It is forked before anything heavy is loaded. It starts the command, reaps it and whatever it leaves
+behind, signals and kills. It outlives the keeper on purpose:
+
+* The keeper dies: the kernel SIGKILLs the child's process group through the keeper's lifeline, and
+  wakes the guardian (PDEATHSIG is SIGCONT, should somebody have stopped it), which kills what had
+  left the group. Then it leaves a mark that the tree is dead, so that the next run on this host
+  need not wait for the lease to expire. Only a guardian that has seen ECHILD can leave that mark:
+  a killed one cannot fake it.
+* The guardian dies: the kernel SIGKILLs the child (PDEATHSIG) and its group (the guardian's
+  lifeline, whose reader the keeper holds), and its orphans become the keeper's, which kills them.
+* Both die at the same moment: the group is dead; a process that had left it is not. This takes a
+  PID namespace to close, and is said in the README.
+
+Messages are datagrams (SEQPACKET). From the keeper: `spawn` and the additions to the environment,
+`signal N`, `forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`,
+`exited STATUS LEFT USED`, `stopped N`, `stuck TEXT`, `dead USED`, where USED is what the tree has
+used so far: user and system time in us, and the largest resident size in kB.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from errno import EAGAIN, ENOMEM
+from select import POLLHUP, POLLIN, poll
+
+from cronguard.core import exits
+from cronguard.runtime import child, kernel
+from cronguard.runtime.tree import Tree, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+else:
+    import _signal as signal
+
+MESSAGE_BYTES = 1 << 16
+KILL_EVERY_MS = 10
+KILL_EVERY_LATER_MS = 250
+STUCK_AFTER_PASSES = 60
+SETTLE_MS = 100
+"""What the child leaves behind may end by itself for so long before it is called a straggler."""
+FORK_AGAIN_MS = 100
+
+
+class Link:
+    """The keeper's end: how to speak to the guardian, and what its death looks like.
+
+    `lifeline` is written by nobody; closing it, or dying, kills the run. `watch` is the pipe end
+    through which the kernel kills the group when the guardian dies.
+    """
+
+    __slots__ = ("control", "lifeline", "pid", "watch")
+
+    def __init__(self, pid: int, control: _socket.socket, lifeline: int, watch: int) -> None:
+        self.pid = pid
+        self.control = control
+        self.lifeline = lifeline
+        self.watch = watch
+
+    def send(self, *words: bytes) -> None:
+        """Send a message; a guardian that is gone is noticed by `receive`."""
+        try:
+            self.control.send(b"\0".join(words))
+        except OSError:
+            pass
+
+    def receive(self) -> list[bytes] | None:
+        """Return the next message, [] if there is none now, None if the guardian is gone."""
+        try:
+            message = self.control.recv(MESSAGE_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        return message.split(b"\0") if message else None
+
+
+def start(
+    command: list[bytes],
+    env: dict[bytes, bytes],
+    stdio: child.Stdio,
+    mark: Callable[[], None],
+    unneeded: list[int],
+) -> Link:
+    """Fork the guardian. *mark* leaves the proof that the tree is dead; *unneeded* are closed."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    keeper_r, keeper_w = os.pipe()
+    guardian_r, guardian_w = os.pipe()
+    kernel.become_subreaper()
+    # WARNING: a signal between fork and reset would be written to the keeper's wake-up pipe.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        status = exits.OWN_FAILURE
+        try:
+            os.close(keeper_w)
+            ours.close()
+            for number in unneeded:
+                os.close(number)
+            guardian = Guardian(command, env, stdio, theirs, (keeper_r, guardian_r), mark)
+            guardian.settle()
+            status = guardian.serve()
+        finally:
+            os._exit(status)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    os.close(keeper_r)
+    os.close(guardian_w)
+    ours.setblocking(False)
+    return Link(pid, ours, keeper_w, guardian_r)
+
+
+class Guardian:
+    """The guardian's own state, in its own process."""
+
+    def __init__(
+        self,
+        command: list[bytes],
+        env: dict[bytes, bytes],
+        stdio: child.Stdio,
+        control: _socket.socket,
+        lifelines: tuple[int, int],
+        mark: Callable[[], None],
+    ) -> None:
+        self.command = command
+        self.env = env
+        self.stdio = stdio
+        self.control = control
+        self.lifelines = lifelines
+        self.mark = mark
+        self.tree = Tree()
+        self.poller = poll()
+        self.report = -1
+        self.wake = -1
+        self.keeper_gone = False
+        self.killing = 0
+        self.told_exit = False
+        self.told_dead = False
+        self.settled = False
+        self.let_go = False
+
+    def settle(self) -> None:
+        """Become what the head of this file says: own session or group, subreaper, deaf."""
+        if self.stdio.tty is None:
+            os.setsid()
+        else:
+            os.setpgid(0, 0)
+        kernel.become_subreaper()
+        kernel.die_with_parent(signal.SIGCONT)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        os.set_blocking(reader, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in range(1, 32):
+            if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT):
+                signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, _no_op)
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        self.wake = reader
+        self.poller.register(self.control.fileno(), POLLIN)
+        self.poller.register(self.lifelines[0], 0)  # POLLHUP is always reported
+        self.poller.register(reader, POLLIN)
+
+    def serve(self) -> int:
+        """Serve the keeper until it says bye, or until it is dead and the tree as well."""
+        import resource  # noqa: F401, PLC0415  (wait4 wants it: load it while the keeper is busy)
+
+        while True:
+            ready = self.poller.poll(self._pause())
+            self.settled = not ready
+            for number, event in ready:
+                if number == self.lifelines[0]:
+                    self._keeper_died()
+                elif number == self.report:
+                    self._read_report()
+                elif number == self.wake:
+                    self._drain_wake()
+                elif event & (POLLIN | POLLHUP) and self._obey():
+                    return 0
+            if self.let_go and self.keeper_gone:
+                return 0
+            if self._look() and self.keeper_gone:
+                self.mark()
+                return 0
+            if self.killing:
+                self._kill_again()
+
+    def _pause(self) -> int | None:
+        if self.told_dead:
+            return None
+        if self.tree.leader_status is not None and not self.told_exit:
+            return SETTLE_MS
+        if not self.killing:
+            return None
+        return KILL_EVERY_MS if self.killing < STUCK_AFTER_PASSES else KILL_EVERY_LATER_MS
+
+    def _drain_wake(self) -> None:
+        try:
+            os.read(self.wake, 512)
+        except BlockingIOError:
+            pass
+
+    def _keeper_died(self) -> None:
+        self.poller.unregister(self.lifelines[0])
+        self.poller.unregister(self.control.fileno())
+        self.keeper_gone = True
+        if not self.let_go:
+            self.told_dead = False
+            self.killing = self.killing or 1
+
+    def _obey(self) -> bool:
+        """Carry out one message; return True to leave."""
+        try:
+            message = self.control.recv(MESSAGE_BYTES)
+        except OSError:
+            message = b""
+        if not message:  # the keeper is dying: the lifeline says so next
+            return False
+        words = message.split(b"\0")
+        match words[0]:
+            case b"spawn":
+                self._spawn(words[1:])
+            case b"signal":
+                self.tree.signal(int(words[1]))
+            case b"forward":
+                self.tree.signal_group(int(words[1]))
+            case b"kill":
+                self.told_dead = False
+                self.killing = self.killing or 1
+            case b"leave":
+                self._leave()
+            case b"bye":
+                return True
+        return False
+
+    def _tell(self, text: str) -> None:
+        try:
+            self.control.send(text.encode("utf-8", "replace"))
+        except OSError:
+            pass  # the keeper is gone: the lifeline says so
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    def _spawn(self, additions: list[bytes]) -> None:
+        for addition in additions:
+            name, _, value = addition.partition(b"=")
+            self.env[name] = value
+        reader, writer = os.pipe()
+        me = os.getpid()
+        pid = self._fork()
+        if pid < 0:
+            os.close(reader)
+            os.close(writer)
+            self._tell(f"failed {-pid}")
+            return
+        if pid == 0:
+            child.become(self.command, self.env, self.stdio, me, self.lifelines, writer)
+        try:
+            os.setpgid(pid, pid)  # both do it: whoever comes first
+        except OSError:
+            pass
+        os.close(writer)
+        for number in {self.stdio.out, self.stdio.err} - {None}:
+            os.close(number)  # type: ignore[arg-type]
+        self.tree.lead(pid)
+        self.report = reader
+        self.poller.register(reader, POLLIN)
+
+    def _fork(self) -> int:
+        """Fork, with one more try when the system has no room just now; -errno if it fails."""
+        for last in (False, True):
+            try:
+                return os.fork()
+            except OSError as error:
+                if last or error.errno not in (EAGAIN, ENOMEM):
+                    return -(error.errno or EAGAIN)
+                poll().poll(FORK_AGAIN_MS)
+        return -EAGAIN
+
+    def _read_report(self) -> None:
+        """The pipe that exec closes: empty means that the command runs."""
+        text = os.read(self.report, 32)
+        self.poller.unregister(self.report)
+        os.close(self.report)
+        self.report = -1
+        if not text:
+            self._tell(f"spawned {self.tree.leader}")
+            return
+        os.waitpid(self.tree.leader, 0)
+        self.tree = Tree()
+        self._tell(f"failed {text.decode()}")
+
+    # -- ending -----------------------------------------------------------------------------------
+
+    def _look(self) -> bool:
+        """See what has changed below us and tell it; return True when nothing is left there."""
+        if self.report >= 0:
+            return False
+        dead = self.tree.reap()
+        tree = self.tree
+        if tree.leader_stopped and self.stdio.tty is not None:
+            self._tell(f"stopped {tree.leader_stopped}")
+        tree.leader_stopped = 0
+        ended = tree.leader_status is not None and not self.told_exit
+        if ended and (dead or self.settled or self.killing):
+            self.told_exit = True
+            left = 0 if dead else max(len(tree.survivors()), 1)
+            self._tell(f"exited {tree.leader_status} {left} {tree.used()}")
+        started = tree.leader != 0 or self.killing
+        if dead and started and not self.told_dead:
+            self.told_dead = True
+            self._tell(f"dead {tree.used()}")
+        return dead
+
+    def _kill_again(self) -> None:
+        if self.told_dead:
+            return
+        self.tree.kill()
+        self.killing += 1
+        if self.killing == STUCK_AFTER_PASSES:
+            stuck = self.tree.survivors()
+            if stuck:
+                self._tell("stuck " + ", ".join([describe(pid) for pid in stuck[:5]]))
+
+    def _leave(self) -> None:
+        """Let go of what is left: it lives on as if cronguard had never been there."""
+        for lifeline in self.lifelines:
+            kernel.spare_group(lifeline)
+        self.told_dead = self.let_go = True
+        self._tell(f"dead {self.tree.used()}")
+
+
+def _no_op(_signum: int, _frame: object) -> None:
+    """Have the signal written to the wake-up pipe, and nothing else."""

@@ -1,0 +1,445 @@
+# ruff: noqa: SLF001  (the table at the end names its own class's methods)
+"""The keeper: one thread, one loop, which shows the machine what happens and does what it says.
+
+Sources: signals (a pipe), the guardian (a socket), the store (its descriptors), time. Nothing in
+the loop blocks: the store is asked without waiting, and output is pumped by its own threads.
+
+The keeper kills itself rather than outlive its lease: `Arm` sets the kernel's timer before the
+command starts and at each renewal, from the moment the request was *sent*. A keeper that is
+stopped between a reply and the timer's setting only dies earlier.
+"""
+
+from __future__ import annotations
+
+import os
+from select import poll
+
+from cronguard.core import actions as do
+from cronguard.core import events as ev
+from cronguard.core import exits
+from cronguard.core import record as records
+from cronguard.core.machine import STOP_SIGNALS, Run
+from cronguard.runtime import proof, signals
+from cronguard.runtime.clock import Wall, now_ms
+from cronguard.runtime.kernel import DeadMan
+from cronguard.runtime.output import write_all
+from cronguard.runtime.tree import Tree
+from cronguard.stores import contract
+from cronguard.stores.open import open_lease
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from typing import Any
+
+    from cronguard.core.actions import Action
+    from cronguard.core.events import Event
+    from cronguard.core.spec import Claim, JobSpec
+    from cronguard.runtime.guardian import Link
+    from cronguard.runtime.output import Output
+else:
+    import _signal as signal
+
+QUEUE_FOR_MS = 5_000
+"""How long a place in the queue is kept for a waiter that does not ask."""
+DRAIN_MS = 1_000
+"""How long the record waits for output that our own reader has not taken yet."""
+NUDGE_MS = 1_000
+GIVE_UP_GUARDIAN_MS = 3_000
+REAP_EVERY_MS = 10
+PATIENCE_MS = 200
+WATCH_AFTER_MS = 200
+"""A command that ends sooner needs no word from the store, and is not held up by asking for it."""
+
+
+class Keeper:
+    """One run, from its first request to its exit status."""
+
+    def __init__(
+        self,
+        run: Run,
+        claim: Claim,
+        link: Link,
+        output: Output,
+        wake: int,
+        *,
+        state: str | None,
+        secrets: tuple[str, ...] = (),
+        terminal: bool = False,
+    ) -> None:
+        self.run = run
+        self.spec: JobSpec = run.spec
+        self.claim = claim
+        self.link = link
+        self.output = output
+        self.wake = wake
+        self.state = state
+        self.secrets = secrets
+        self.wall = Wall()
+        self.store: contract.LeaseStore | None = None
+        self.label = ""
+        self.main_label = ""
+        self.terminal = terminal
+        self.status: int | None = None
+        self.usage = (0, 0, 0)
+        self.token: int | None = None
+        self._deadman: DeadMan | None = None
+        self._deadman_refused = ""
+        self._refusal: str | None = None
+        self._ended: contract.Close | None = None
+        self._guardian_alive = True
+        self._killing_since: int | None = None
+        self._heard_at = 0
+        self._watch_at: int | None = None
+        self._orphans = Tree()
+        self._zombies = Tree(frozenset((link.pid,))) if os.getpid() == 1 else None
+        self._child = 0
+
+    def now(self) -> int:
+        """Return the moment that decisions and records count on."""
+        return now_ms()
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def serve(self) -> int:
+        """Run the loop until the machine exits; return the exit status."""
+        self._open(self.spec.store)
+        self._feed(self._first_event())
+        self._take_replies()
+        while self.status is None:
+            ready = self._wait()
+            if self.wake in ready:
+                self._take_signals()
+            self._take_guardian()
+            self._tick()
+            self._take_replies()
+        return self.status
+
+    def _first_event(self) -> Event:
+        if self.spec.dead_man != "required" or self.has_dead_man():
+            return ev.Begin()
+        return ev.Refused("dead_man_required", self._deadman_refused)
+
+    def _wait(self) -> set[int]:
+        """Sleep until a descriptor is ready or a moment is due."""
+        poller = poll()
+        poller.register(self.wake, 1)
+        if self._guardian_alive:
+            poller.register(self.link.control.fileno(), 1)
+        moments = [self.run.wake_at(), self._guardian_moment(), self._watch_at]
+        if self.store is not None:
+            for number, events in self.store.watches():
+                poller.register(number, events)
+            moments.append(self.store.wake_at())
+        due = min([moment for moment in moments if moment is not None], default=None)
+        pause = None if due is None else max(due - now_ms(), 0)
+        return {number for number, _ in poller.poll(pause)}
+
+    def _feed(self, event: Event) -> None:
+        for action in self.run.step(event, now_ms()):
+            self._perform(action)
+
+    def _tick(self) -> None:
+        now = now_ms()
+        due = self.run.wake_at()
+        if due is not None and now >= due:
+            self._feed(ev.Tick())
+        if self._watch_at is not None and now >= self._watch_at:
+            self._watch_at = None
+            if self.store is not None:
+                self.store.watch_job(now)
+        self._mind_guardian(now)
+
+    def _take_replies(self) -> None:
+        if self._refusal is not None:
+            why, self._refusal = self._refusal, None
+            self._feed(ev.Denied(why))
+        while self.store is not None and self.status is None:
+            replies = self.store.events(now_ms())
+            if not replies:
+                return
+            for event in replies:
+                if isinstance(event, ev.Held | ev.Queued):
+                    event.gone = proof.is_gone(self.state, event.holder)
+                elif isinstance(event, ev.Granted):
+                    self.token = event.token
+                if self.status is None:
+                    self._feed(event)
+
+    def _take_signals(self) -> None:
+        for number in signals.received(self.wake):
+            if number != signal.SIGCHLD:
+                self._feed(ev.Signalled(number))
+            elif self._zombies is not None:
+                self._zombies.reap()  # as PID 1 we inherit everybody's orphans
+
+    # -- the guardian -----------------------------------------------------------------------------
+
+    def _take_guardian(self) -> None:
+        while self._guardian_alive and self.status is None:
+            words = self.link.receive()
+            if words is None:
+                self._guardian_alive = False
+                self._orphans.reap()
+                self._feed(ev.GuardianDied())
+                return
+            if not words:
+                return
+            self._heard_at = now_ms()
+            self._hear(words[0].decode("utf-8", "replace").split(" "))
+
+    def _hear(self, words: list[str]) -> None:
+        match words[0]:
+            case "spawned":
+                self._child = int(words[1])
+                self._feed(ev.Spawned(self._child))
+            case "failed":
+                from cronguard.runtime.child import explain  # noqa: PLC0415  (rarely needed)
+
+                self._feed(ev.NotSpawned(*explain(int(words[1]), self.spec.command[0])))
+            case "exited":
+                self._note_usage(words[3:])
+                self._feed(ev.Exited(int(words[1]), int(words[2])))
+            case "stopped":
+                self._feed(ev.Suspended(int(words[1])))
+            case "stuck":
+                self._feed(ev.Unkillable(" ".join(words[1:])))
+            case "dead":
+                self._note_usage(words[1:])
+                self._killing_since = None
+                self._feed(ev.TreeDead())
+
+    def _note_usage(self, words: list[str]) -> None:
+        self.usage = (int(words[0]), int(words[1]), int(words[2]))
+
+    def _guardian_moment(self) -> int | None:
+        if self._killing_since is None:
+            return None
+        if not self._guardian_alive:
+            return now_ms() + REAP_EVERY_MS
+        return max(self._killing_since, self._heard_at) + NUDGE_MS
+
+    def _mind_guardian(self, now: int) -> None:
+        """After Kill: a guardian that is stopped is woken, then killed; a dead one is replaced."""
+        if self._killing_since is None:
+            return
+        if not self._guardian_alive:
+            self._orphans.kill()
+            if self._orphans.reap():
+                self._killing_since = None
+                self._feed(ev.TreeDead())
+            return
+        silent = now - max(self._killing_since, self._heard_at)
+        if silent >= GIVE_UP_GUARDIAN_MS and self._heard_at < self._killing_since:
+            os.kill(self.link.pid, signal.SIGKILL)
+        elif silent >= NUDGE_MS:
+            os.kill(self.link.pid, signal.SIGCONT)
+
+    # -- actions ----------------------------------------------------------------------------------
+
+    def _perform(self, action: Action) -> None:
+        PERFORM[type(action)](self, action)
+
+    def _acquire(self, action: do.Acquire) -> None:
+        queue_for = 0 if self.spec.wait == 0 else QUEUE_FOR_MS
+        self._send(contract.Acquire(self._record(), queue_for=queue_for, evict=action.evict))
+        if action.evict is not None and self.state is not None:
+            proof.forget_marks(self.state, action.evict, self.wall.at(now_ms()))
+
+    def _renew(self, action: do.Renew) -> None:
+        self._send(contract.Renew(action.token, action.index))
+
+    def _reclaim(self, action: do.Reclaim) -> None:
+        self._send(contract.Reclaim(action.token, action.index))
+
+    def _close(self, action: do.Close) -> None:
+        self._send(self._closing(release=action.release, forget_slot=action.forget_slot))
+
+    def _use_local_store(self, _action: Action) -> None:
+        self._open(f"sqlite://{self.state}/cronguard.db")
+
+    def _watch(self, _action: Action) -> None:
+        self._watch_at = now_ms() + (WATCH_AFTER_MS if self._child else 0)
+
+    def _arm(self, action: do.Arm) -> None:
+        if self.has_dead_man():
+            assert self._deadman is not None
+            self._deadman.arm(action.at)
+
+    def _disarm(self, _action: Action) -> None:
+        if self._deadman is not None:
+            self._deadman.disarm()
+
+    def _spawn(self, _action: Action) -> None:
+        self.link.send(b"spawn", *self._additions())
+
+    def _signal(self, action: do.Signal) -> None:
+        self.link.send(b"signal", b"%d" % action.signum)
+
+    def _forward(self, action: do.Forward) -> None:
+        self.link.send(b"forward", b"%d" % action.signum)
+
+    def _kill(self, _action: Action) -> None:
+        self._killing_since = now_ms()
+        self.link.send(b"kill")
+
+    def _leave(self, _action: Action) -> None:
+        self.link.send(b"leave")
+
+    def _suspend(self, _action: Action) -> None:
+        """Stop with the child, so that the shell takes over; go on with it."""
+        os.tcsetpgrp(0, os.getpgrp())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if os.tcgetpgrp(0) == os.getpgrp():
+            os.tcsetpgrp(0, self._child)
+        self.link.send(b"forward", b"%d" % signal.SIGCONT)
+
+    def _say_what(self, action: do.Say) -> None:
+        self.say(action.topic, action.facts)
+
+    def _spool(self, _action: Action) -> None:
+        self._keep_on_host(self._closing(release=True, forget_slot=False))
+
+    def _exit(self, action: do.Exit) -> None:
+        if self.run.local and self._ended is not None:
+            self._keep_on_host(self._ended)  # the store of all hosts shall know of it too
+        self.status = action.status
+
+    # -- what they need ---------------------------------------------------------------------------
+
+    def _open(self, url: str) -> None:
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+        attempt = min(self.run.times.attempt, max(self.spec.store_timeout, 100))
+        try:
+            self.store = open_lease(url, self.claim, attempt)
+        except (contract.StoreDown, ValueError) as error:
+            self._refusal = str(error)
+            return
+        self.label = self.store.label
+        self.main_label = self.main_label or self.label
+
+    def _send(self, request: contract.Request) -> None:
+        if self.store is not None:
+            self.store.send(request, now_ms())
+
+    def has_dead_man(self) -> bool:
+        """Make the kernel's timer if there is none; False, said once, if the kernel refuses."""
+        if self._deadman is None and not self._deadman_refused:
+            try:
+                self._deadman = DeadMan()
+            except OSError as error:
+                self._deadman_refused = os.strerror(error.errno or 0).lower()
+                if self.spec.dead_man != "required":
+                    self.say("dead_man_refused", {"why": self._deadman_refused})
+        return self._deadman is not None
+
+    def _additions(self) -> list[bytes]:
+        """What the child's environment has beyond ours."""
+        words = [
+            f"CRONGUARD_JOB={self.spec.name}",
+            f"CRONGUARD_RUN_ID={self.claim.owner.run_id}",
+            "CRONGUARD_ATTEMPT=1",
+        ]
+        if self.token is not None and self.run.guarded:
+            words.append(f"CRONGUARD_TOKEN={self.token}")
+        if self.spec.timeout is not None:
+            deadline = self.wall.at(now_ms() + self.spec.timeout)
+            words.append(f"CRONGUARD_DEADLINE={records.utc(deadline)}")
+        return [os.fsencode(word) for word in words]
+
+    def say(self, topic: str, facts: dict[str, object]) -> None:
+        """Tell the user on stderr; nobody there is not our trouble."""
+        from cronguard.core import messages  # noqa: PLC0415  (only when there is something to say)
+
+        if self.spec.quiet and topic in messages.QUIET_TOPICS:
+            return
+        text = messages.render(topic, facts, self.spec, self.label, self.claim.owner.run_id)
+        write_all(2, f"cronguard: {text}\n".encode("utf-8", "replace"))
+
+    def _record(self) -> str:
+        from cronguard.runtime.report import run_record  # noqa: PLC0415
+
+        return run_record(self)
+
+    def _closing(self, *, release: bool, forget_slot: bool) -> contract.Close:
+        self.output.finish(DRAIN_MS)
+        run = self.run
+        self._ended = contract.Close(
+            self._record(),
+            outcome=run.outcome or "",
+            reason=run.reason,
+            ended_wall=self.wall.at(run.ended_at or now_ms()),
+            release=release,
+            forget_slot=forget_slot,
+        )
+        return self._ended
+
+    def _keep_on_host(self, close: contract.Close) -> None:
+        """Keep the end of this run on this host, for a store that cannot take it now."""
+        from cronguard.runtime import outbox  # noqa: PLC0415  (only when a store is down)
+
+        why = "there is no state folder"
+        if self.state is not None:
+            try:
+                outbox.keep(self.state, self.main_label, self.claim, close)
+            except OSError as error:
+                why = os.strerror(error.errno or 0).lower()
+            else:
+                return
+        self.say("record_kept_nowhere", {"why": why})
+
+    def finish(self) -> None:
+        """Do what need not hold the lock: the rest of the output, what waited for the store."""
+        while not self.output.finish(PATIENCE_MS):
+            if set(signals.received(self.wake)) & STOP_SIGNALS:
+                break  # our own reader takes nothing, and somebody wants us gone
+        spill = self.output.spill
+        if spill is not None:
+            if spill.failed:
+                self.say("spill_failed", {"why": spill.failed})
+            if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
+                spill.show()
+        self._deliver_outbox()
+        if self._child and self.terminal:
+            os.tcsetpgrp(0, os.getpgrp())
+        self.link.send(b"bye")
+        if self._guardian_alive:
+            os.waitpid(self.link.pid, 0)
+
+    def _deliver_outbox(self) -> None:
+        folder = None if self.state is None else f"{self.state}/outbox"
+        if folder is None or self.store is None or self.run.local or not os.path.isdir(folder):
+            return
+        from cronguard.runtime import outbox  # noqa: PLC0415  (only when something waits)
+
+        if self.status != exits.STORE_UNAVAILABLE:
+            attempt = self.run.times.attempt
+            outbox.deliver(
+                outbox.waiting(self.state),
+                self.label,
+                lambda claim: open_lease(self.spec.store, claim, attempt),
+            )
+
+
+PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {
+    do.Acquire: Keeper._acquire,
+    do.Renew: Keeper._renew,
+    do.Reclaim: Keeper._reclaim,
+    do.Close: Keeper._close,
+    do.UseLocalStore: Keeper._use_local_store,
+    do.Watch: Keeper._watch,
+    do.Arm: Keeper._arm,
+    do.Disarm: Keeper._disarm,
+    do.Spawn: Keeper._spawn,
+    do.Signal: Keeper._signal,
+    do.Forward: Keeper._forward,
+    do.Kill: Keeper._kill,
+    do.Leave: Keeper._leave,
+    do.Suspend: Keeper._suspend,
+    do.Say: Keeper._say_what,
+    do.Spool: Keeper._spool,
+    do.Exit: Keeper._exit,
+}

@@ -1,0 +1,133 @@
+"""`cronguard run`, from the command line to the exit status."""
+
+from __future__ import annotations
+
+import os
+
+from cronguard.core import exits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.config.resolve import Resolved
+
+
+def run(argv: list[str]) -> int:
+    """Guard one run of a command; *argv* is what follows `cronguard run`."""
+    hold_standard_descriptors()
+    from cronguard.config.options import ConfigError  # noqa: PLC0415
+    from cronguard.config.resolve import NeedsClick, from_argv  # noqa: PLC0415
+
+    try:
+        resolved = from_argv(argv, os.environ)
+        _check_address(resolved.spec.store)
+    except NeedsClick:
+        from cronguard.admin.cli import explain_run  # noqa: PLC0415
+
+        return explain_run(argv)
+    except (ConfigError, ValueError) as error:
+        os.write(2, f"cronguard: {error}\n".encode("utf-8", "replace"))
+        return exits.OWN_FAILURE
+    if resolved.dry_run:
+        from cronguard.admin.dry_run import show  # noqa: PLC0415
+
+        return show(resolved)
+    try:
+        return _guard(resolved)
+    except Exception as error:
+        if resolved.debug:
+            raise
+        os.write(
+            2,
+            f"cronguard: {resolved.spec.name}: internal error: {type(error).__name__}: {error}\n"
+            "  Run it with --debug for the details, and please report them.\n".encode(),
+        )
+        return exits.OWN_FAILURE
+
+
+def _check_address(store: str) -> None:
+    """Refuse a store's URL that cannot be right before anything starts. Raises: ValueError."""
+    if not store.startswith("sqlite://"):
+        from cronguard.stores.address import parse  # noqa: PLC0415
+
+        parse(store)
+
+
+def hold_standard_descriptors() -> None:
+    """Open /dev/null on those of 0, 1, 2 that are closed, or our pipes would land there."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # the lowest free number is this one
+            os.set_inheritable(number, True)
+
+
+def original_environment() -> dict[bytes, bytes]:
+    """Return the environment as we were given it.
+
+    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            pairs = [word.partition(b"=") for word in file.read().split(b"\0") if b"=" in word]
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, _, value in pairs}
+
+
+def _guard(resolved: Resolved) -> int:
+    """Fork the guardian before anything heavy is loaded, then be the keeper."""
+    from cronguard.runtime import guardian, proof, signals  # noqa: PLC0415
+    from cronguard.runtime.child import Stdio  # noqa: PLC0415
+    from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
+    from cronguard.runtime.identity import this_run  # noqa: PLC0415
+    from cronguard.runtime.output import Output  # noqa: PLC0415
+
+    spec, state = resolved.spec, resolved.state
+    wake = signals.listen()
+    terminal = _terminal()
+    if terminal is not None:
+        signals.ignore_terminal()
+    output = Output(spec.quiet, state)
+    owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
+    link = guardian.start(
+        [os.fsencode(word) for word in spec.command],
+        original_environment(),
+        Stdio(output.out, output.err, terminal),
+        lambda: proof.leave_mark(state, owner.run_id),
+        output.readers,
+    )
+    output.start()
+    os.umask(0o077)  # what we write is ours alone; the guardian has kept the command's
+
+    from cronguard.core.lease import LeaseTimes  # noqa: PLC0415
+    from cronguard.core.machine import Run  # noqa: PLC0415
+    from cronguard.core.spec import Claim  # noqa: PLC0415
+    from cronguard.runtime.keeper import Keeper  # noqa: PLC0415
+
+    times = LeaseTimes(spec.ttl)
+    claim = Claim(spec.name, owner, times.px, namespace=spec.namespace, slots=spec.slots)
+    run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))
+    keeper = Keeper(
+        run_,
+        claim,
+        link,
+        output,
+        wake,
+        state=state,
+        secrets=resolved.secrets,
+        terminal=terminal is not None,
+    )
+    status = keeper.serve()
+    keeper.finish()
+    return status
+
+
+def _terminal() -> int | None:
+    """Return 0 if a person sits at our terminal and we are in its foreground."""
+    try:
+        if os.isatty(0) and os.isatty(1) and os.isatty(2) and os.tcgetpgrp(0) == os.getpgrp():
+            return 0
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,267 @@
+"""The child's output: passed through byte for byte as it comes, its head and tail kept.
+
+A stream whose end is a terminal is inherited by the child as it is: colours, prompts and line
+buffering stay, and nothing is kept. Every other stream goes through a pipe and a thread of its own,
+which may block in writing for as long as the reader likes without the keeper noticing. Where stdout
+and stderr are one file (`2>&1`, cron), they share one pipe, so that their order stays exact.
+
+With `--quiet` the bytes go to an unlinked file first, and are shown if the run fails.
+
+Roads not taken: a non-blocking stdout (the flag would be shared with everybody who has that file
+open), poll before write (another writer may fill the pipe in between), splice and tee (the tail
+must be read anyway), waiting for the end of the pipe (a background process may hold it for ever).
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, start_new_thread
+from errno import EINTR
+from select import POLLIN, poll
+
+READ_BYTES = 1 << 16
+KEPT_BYTES = 16_384
+
+
+class Capture:
+    """The first and the last bytes of what went by, and how many there were. Bounded."""
+
+    __slots__ = ("_head", "_lock", "_tail", "_tail_bytes", "keep", "total")
+
+    def __init__(self, keep: int = KEPT_BYTES) -> None:
+        self.keep = keep
+        self.total = 0
+        self._head = b""
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._lock = allocate_lock()
+
+    def add(self, data: bytes) -> None:
+        """Take in what went by."""
+        with self._lock:
+            self.total += len(data)
+            room = self.keep - len(self._head)
+            if room > 0:
+                self._head += data[:room]
+                data = data[room:]
+            if data:
+                self._add_tail(data[-self.keep :])
+
+    def _add_tail(self, data: bytes) -> None:
+        self._tail.append(data)
+        self._tail_bytes += len(data)
+        while self._tail_bytes - len(self._tail[0]) >= self.keep:
+            self._tail_bytes -= len(self._tail.pop(0))
+        if len(self._tail) > 256:  # many small pieces: join them now and then
+            self._tail = [b"".join(self._tail)]
+
+    def text(self) -> str:
+        """Return head and tail as text; what is not UTF-8 shows as U+FFFD."""
+        with self._lock:
+            tail = b"".join(self._tail)[-self.keep :]
+            gap = self.total - len(self._head) - len(tail)
+            between = f"\n[... {gap} bytes not kept ...]\n".encode() if gap else b""
+            return (self._head + between + tail).decode("utf-8", "replace")
+
+
+class Spill:
+    """Where `--quiet` keeps the output until it is known whether anybody wants to see it.
+
+    Frames (descriptor, length) remember which stream each piece came from, in order of arrival.
+    """
+
+    __slots__ = ("_file", "_frames", "_lock", "failed")
+
+    def __init__(self, folder: str | None) -> None:
+        self._lock = allocate_lock()
+        self._frames: list[tuple[int, int]] = []
+        self._file = _unnamed_file(folder)
+        self.failed = "" if self._file >= 0 else "there is no folder to keep it in"
+
+    def add(self, target: int, data: bytes) -> None:
+        """Keep *data*; when that fails, show everything so far and go on in the open."""
+        with self._lock:
+            if not self.failed:
+                try:
+                    done = 0
+                    while done < len(data):
+                        done += os.write(self._file, data[done:])
+                    self._note(target, len(data))
+                    return
+                except OSError as error:
+                    self.failed = os.strerror(error.errno or 0).lower()
+                    self._replay()
+            write_all(target, data)
+
+    def _note(self, target: int, length: int) -> None:
+        if self._frames and self._frames[-1][0] == target:
+            length += self._frames.pop()[1]
+        self._frames.append((target, length))
+
+    def show(self) -> None:
+        """Write everything where it belongs."""
+        with self._lock:
+            if not self.failed:
+                self._replay()
+
+    def _replay(self) -> None:
+        if self._file < 0:
+            return
+        os.lseek(self._file, 0, os.SEEK_SET)
+        for target, length in self._frames:
+            left = length
+            while left:
+                data = os.read(self._file, min(left, READ_BYTES))
+                if not data:
+                    break
+                left -= len(data)
+                write_all(target, data)
+        self._frames = []
+
+
+def _unnamed_file(folder: str | None) -> int:
+    """Open a file that has no name, in the state folder or where temporary files go; -1 if none."""
+    for place in (folder, os.environ.get("TMPDIR"), "/tmp", "/dev/shm"):  # noqa: S108
+        if not place:
+            continue
+        try:
+            return os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            continue
+    return -1
+
+
+def write_all(target: int, data: bytes) -> bool:
+    """Write all of *data*, however long that takes; return False when nobody reads any more."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(target, view) :]
+        except BlockingIOError:  # somebody made our stdout non-blocking: wait as a blocking one
+            poller = poll()
+            poller.register(target, 4)  # POLLOUT
+            poller.poll(1000)
+        except OSError as error:
+            if error.errno != EINTR:
+                return False
+    return True
+
+
+class Pump:
+    """One stream from the child's pipe to our own descriptor, in a thread."""
+
+    __slots__ = ("_capture", "_done", "_reader", "_spill", "_stop", "_target", "writer")
+
+    def __init__(self, target: int, capture: Capture, spill: Spill | None) -> None:
+        self._target = target
+        self._capture = capture
+        self._spill = spill
+        self._reader, self.writer = os.pipe()
+        self._stop = -1
+        self._done = allocate_lock()
+
+    @property
+    def reader(self) -> int:
+        """The end of the pipe that only the pump may hold."""
+        return self._reader
+
+    def start(self) -> None:
+        """Begin; after the fork, for threads do not survive one."""
+        os.close(self.writer)
+        os.set_blocking(self._reader, False)
+        stopped, self._stop = os.pipe()
+        self._done.acquire()
+        start_new_thread(self._run, (stopped,))
+
+    def _run(self, stopped: int) -> None:
+        try:
+            self._pump(stopped)
+        finally:
+            self._done.release()
+
+    def _pump(self, stopped: int) -> None:
+        poller = poll()
+        poller.register(self._reader, POLLIN)
+        poller.register(stopped, POLLIN)
+        heard = True
+        while True:
+            ready = poller.poll()
+            try:
+                data = os.read(self._reader, READ_BYTES)
+            except BlockingIOError:
+                if any(number == stopped for number, _ in ready):
+                    return
+                continue
+            if not data:
+                return
+            self._capture.add(data)
+            if self._spill is not None:
+                self._spill.add(self._target, data)
+            elif heard:
+                heard = write_all(self._target, data)  # a reader that left never stops the child
+
+    def finish(self, timeout_ms: int) -> bool:
+        """Take in what is in the pipe, but wait for nobody who might still write to it.
+
+        Returns False when that took longer than *timeout_ms*: then our own reader is slow.
+        """
+        if self._stop >= 0:
+            os.close(self._stop)
+            self._stop = -1
+        if timeout_ms < 0:
+            done = self._done.acquire()
+        else:
+            done = self._done.acquire(timeout=timeout_ms / 1000)
+        if done:
+            self._done.release()
+        return done
+
+
+class Output:
+    """Both streams of one run."""
+
+    __slots__ = ("_pumps", "capture", "err", "out", "spill")
+
+    def __init__(self, quiet: bool, folder: str | None) -> None:
+        self.capture = Capture()
+        self.spill = Spill(folder) if quiet else None
+        self._pumps: list[Pump] = []
+        self.out = self._stream(1, quiet)
+        self.err = self.out if self.out is not None and _is_same_file(1, 2) else None
+        if self.err is None:
+            self.err = self._stream(2, quiet)
+
+    def _stream(self, target: int, quiet: bool) -> int | None:
+        if not quiet and os.isatty(target):
+            return None
+        pump = Pump(target, self.capture, self.spill)
+        self._pumps.append(pump)
+        return pump.writer
+
+    @property
+    def readers(self) -> list[int]:
+        """Descriptors that the guardian must not keep open."""
+        return [pump.reader for pump in self._pumps]
+
+    @property
+    def is_captured(self) -> bool:
+        """Tell whether any stream goes through us."""
+        return bool(self._pumps)
+
+    def start(self) -> None:
+        """Begin pumping; after the fork."""
+        for pump in self._pumps:
+            pump.start()
+
+    def finish(self, timeout_ms: int) -> bool:
+        """See `Pump.finish`; -1 waits for as long as our own readers take."""
+        done = [pump.finish(timeout_ms) for pump in self._pumps]
+        return all(done)
+
+
+def _is_same_file(one: int, other: int) -> bool:
+    try:
+        a, b = os.fstat(one), os.fstat(other)
+    except OSError:
+        return False
+    return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)

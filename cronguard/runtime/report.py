@@ -1,0 +1,74 @@
+"""Puts a run's record together from what the machine, the guardian and the output know."""
+
+from __future__ import annotations
+
+from cronguard import __version__
+from cronguard.core import record, redact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.core.spec import Owner
+    from cronguard.runtime.keeper import Keeper
+
+
+def run_record(keeper: Keeper) -> str:
+    """Return the encoded record as of now: of a run that starts, or of one that has ended."""
+    run, owner, wall = keeper.run, keeper.claim.owner, keeper.wall
+    facts: dict[str, object] = {
+        "job": keeper.spec.name,
+        "run_id": owner.run_id,
+        "host": redact.text(owner.host),
+        "user": redact.text(owner.user),
+        "pid": owner.pid,
+        "command": redact.command(keeper.spec.command, keeper.secrets),
+        "attempt": 1,
+        "queued_at": record.utc(wall.at(run.begun_at)),
+        "outcome": run.outcome or record.RUNNING,
+        "reason": redact.text(run.reason, keeper.secrets) or None,
+        "store": keeper.label,
+        "version": __version__,
+    }
+    if run.outcome is None:
+        facts["started_at"] = record.utc(wall.at(keeper.now()))
+    else:
+        _add_end(facts, keeper)
+    return record.encode(record.complete(facts))
+
+
+def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
+    run, wall = keeper.run, keeper.wall
+    ended = run.ended_at if run.ended_at is not None else keeper.now()
+    facts["ended_at"] = record.utc(wall.at(ended))
+    facts["exit_status"] = run.exit_status
+    facts["signal"] = run.child_signal or run.signal
+    facts["wait_ms"] = (run.started_at or ended) - run.begun_at
+    if run.lease is not None:
+        facts["token"] = run.lease.token
+        facts["renewals"] = run.lease.renewals
+        facts["renew_failures"] = run.lease.renew_failures
+        facts["longest_gap_ms"] = run.lease.gap(ended)
+    if run.holder is not None and run.holder.run_id:
+        facts["holder"] = _holder(run.holder)
+    if run.started_at is None:
+        return
+    facts["started_at"] = record.utc(wall.at(run.started_at))
+    facts["duration_ms"] = ended - run.started_at
+    user_us, system_us, rss_kb = keeper.usage
+    facts["cpu_user_ms"] = user_us // 1000
+    facts["cpu_system_ms"] = system_us // 1000
+    facts["max_rss_bytes"] = rss_kb * 1024
+    facts["stragglers"] = run.stragglers
+    if keeper.output.is_captured:
+        capture = keeper.output.capture
+        facts["output_bytes"] = capture.total
+        facts["output_tail"] = redact.text(capture.text(), keeper.secrets)
+
+
+def _holder(owner: Owner) -> dict[str, object]:
+    return {
+        "run_id": owner.run_id,
+        "host": redact.text(owner.host),
+        "pid": owner.pid,
+        "user": redact.text(owner.user),
+        "since": record.utc(owner.since_wall) if owner.since_wall else None,
+    }
