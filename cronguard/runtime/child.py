@@ -23,14 +23,18 @@ _LAST_SIGNAL = 64
 
 
 class Stdio:
-    """Where the child's output goes: descriptors for 1 and 2, or None to inherit ours."""
+    """Where the child's output goes: descriptors for 1 and 2, or None to inherit ours.
 
-    __slots__ = ("err", "out", "tty")
+    `tty` the terminal to hand over, if a person sits there · `nice` the priority to go back to.
+    """
+
+    __slots__ = ("err", "nice", "out", "tty")
 
     def __init__(self, out: int | None, err: int | None, tty: int | None = None) -> None:
         self.out = out
         self.err = err
         self.tty = tty
+        self.nice: int | None = None
 
 
 def become(
@@ -55,6 +59,8 @@ def become(
         for lifeline in lifelines:
             if not kernel.kill_group_when_closed(lifeline, me):
                 os._exit(exits.OWN_FAILURE)
+        if stdio.nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, stdio.nice)
         if stdio.tty is not None:
             os.tcsetpgrp(stdio.tty, me)
         if stdio.out is not None:

@@ -47,6 +47,7 @@ STUCK_AFTER_PASSES = 60
 SETTLE_MS = 100
 """What the child leaves behind may end by itself for so long before it is called a straggler."""
 FORK_AGAIN_MS = 100
+NICER = 5
 
 
 class Link:
@@ -94,6 +95,7 @@ def start(
     keeper_r, keeper_w = os.pipe()
     guardian_r, guardian_w = os.pipe()
     kernel.become_subreaper()
+    stdio.nice = go_before_the_child()
     # WARNING: a signal between fork and reset would be written to the keeper's wake-up pipe.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
@@ -115,6 +117,19 @@ def start(
     os.close(guardian_w)
     ours.setblocking(False)
     return Link(pid, ours, keeper_w, guardian_r)
+
+
+def go_before_the_child() -> int | None:
+    """Let keeper and guardian run before a busy child, if we may; return what the child had.
+
+    Under a 16-fold overload a death at equal priority takes up to 124 ms to be noticed.
+    """
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, usual - NICER)
+    except OSError:
+        return None
+    return usual
 
 
 class Guardian:

@@ -11,6 +11,7 @@ stopped between a reply and the timer's setting only dies earlier.
 
 from __future__ import annotations
 
+import gc
 import os
 from select import poll
 
@@ -18,7 +19,7 @@ from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import exits
 from cronguard.core import record as records
-from cronguard.core.machine import STOP_SIGNALS, Run
+from cronguard.core.asking import STOP_SIGNALS
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cronguard.core.actions import Action
+    from cronguard.core.machine import Run
     from cronguard.core.events import Event
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.guardian import Link
@@ -91,9 +93,9 @@ class Keeper:
         self._guardian_alive = True
         self._killing_since: int | None = None
         self._heard_at = 0
+        self._nudge_at = 0
         self._watch_at: int | None = None
         self._orphans = Tree()
-        self._zombies = Tree(frozenset((link.pid,))) if os.getpid() == 1 else None
         self._child = 0
 
     def now(self) -> int:
@@ -171,8 +173,6 @@ class Keeper:
         for number in signals.received(self.wake):
             if number != signal.SIGCHLD:
                 self._feed(ev.Signalled(number))
-            elif self._zombies is not None:
-                self._zombies.reap()  # as PID 1 we inherit everybody's orphans
 
     # -- the guardian -----------------------------------------------------------------------------
 
@@ -193,6 +193,7 @@ class Keeper:
         match words[0]:
             case "spawned":
                 self._child = int(words[1])
+                gc.enable()
                 self._feed(ev.Spawned(self._child))
             case "failed":
                 from cronguard.runtime.child import explain  # noqa: PLC0415  (rarely needed)
@@ -218,7 +219,7 @@ class Keeper:
             return None
         if not self._guardian_alive:
             return now_ms() + REAP_EVERY_MS
-        return max(self._killing_since, self._heard_at) + NUDGE_MS
+        return self._nudge_at
 
     def _mind_guardian(self, now: int) -> None:
         """After Kill: a guardian that is stopped is woken, then killed; a dead one is replaced."""
@@ -230,10 +231,13 @@ class Keeper:
                 self._killing_since = None
                 self._feed(ev.TreeDead())
             return
-        silent = now - max(self._killing_since, self._heard_at)
-        if silent >= GIVE_UP_GUARDIAN_MS and self._heard_at < self._killing_since:
+        if now < self._nudge_at:
+            return
+        self._nudge_at = now + NUDGE_MS
+        silent = self._heard_at < self._killing_since
+        if silent and now - self._killing_since >= GIVE_UP_GUARDIAN_MS:
             os.kill(self.link.pid, signal.SIGKILL)
-        elif silent >= NUDGE_MS:
+        else:
             os.kill(self.link.pid, signal.SIGCONT)
 
     # -- actions ----------------------------------------------------------------------------------
@@ -282,6 +286,7 @@ class Keeper:
 
     def _kill(self, _action: Action) -> None:
         self._killing_since = now_ms()
+        self._nudge_at = self._killing_since + NUDGE_MS
         self.link.send(b"kill")
 
     def _leave(self, _action: Action) -> None:

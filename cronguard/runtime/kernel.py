@@ -31,7 +31,6 @@ _TIMER_ABSTIME = 1
 _SIGKILL = 9
 
 
-
 class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "i"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from cronguard.core import exits
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Guard one run of a command; *argv* is what follows `cronguard run`."""
+    gc.disable()  # nothing to collect until the command runs, and no page dirtied that is shared
     hold_standard_descriptors()
+    if os.getpid() == 1:
+        from cronguard.runtime.init import step_aside  # noqa: PLC0415
+
+        step_aside()
     from cronguard.config.options import ConfigError  # noqa: PLC0415
     from cronguard.config.resolve import NeedsClick, from_argv  # noqa: PLC0415
 

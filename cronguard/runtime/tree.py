@@ -61,10 +61,9 @@ def start_of(pid: int) -> int:
 
 
 class Tree:
-    """What has been started below this process. `spared` are children that are not part of it."""
+    """What has been started below this process."""
 
-    def __init__(self, spared: frozenset[int] = frozenset()) -> None:
-        self.spared = spared
+    def __init__(self) -> None:
         self.leader = 0
         self.leader_status: int | None = None
         self.leader_stopped = 0
@@ -87,7 +86,7 @@ class Tree:
         group, and the group can be killed as one.
         """
         me = os.getpid()
-        others = [pid for pid in children_of(me) if pid != self.leader and pid not in self.spared]
+        others = [pid for pid in children_of(me) if pid != self.leader]
         for pid in others:
             self._collect(pid)
         if self._anchored:
@@ -112,7 +111,7 @@ class Tree:
             self.leader_status = seen.si_status
 
     def _others_live(self, me: int) -> bool:
-        return any(pid != self.leader and pid not in self.spared for pid in children_of(me))
+        return any(pid != self.leader for pid in children_of(me))
 
     def _collect(self, pid: int) -> bool:
         """Reap *pid* if it has ended, and count what it used."""
@@ -134,8 +133,8 @@ class Tree:
             except ChildProcessError:
                 return True
             if seen is None:  # somebody lives
-                return bool(self.spared) and set(children_of(os.getpid())) <= self.spared
-            if seen.si_pid in self.spared or not self._collect(seen.si_pid):
+                return False
+            if not self._collect(seen.si_pid):
                 return False
 
     def used(self) -> str:
@@ -147,7 +146,7 @@ class Tree:
     def survivors(self) -> list[int]:
         """Return all living processes of the tree, parents before their children."""
         found: list[int] = []
-        todo = [pid for pid in children_of(os.getpid()) if pid not in self.spared]
+        todo = children_of(os.getpid())
         while todo:
             pid = todo.pop(0)
             fields = stat_fields(pid)

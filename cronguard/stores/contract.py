@@ -220,6 +220,15 @@ class History(Protocol):
         Returns False if it had changed hands, or was gone already.
         """
 
+    def pause(self, job: str, until: int | None, reason: str, by: str) -> None:
+        """Refuse the job's runs until that moment (ms since the epoch), or until `resume`."""
+
+    def resume(self, job: str) -> bool:
+        """Let the job run again; False if it was not paused."""
+
+    def paused(self, job: str) -> dict[str, object] | None:
+        """Return what `pause` left (`until`, `reason`, `by`), or None."""
+
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
 
