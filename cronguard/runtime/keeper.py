@@ -17,7 +17,6 @@ from select import poll
 
 from cronguard.core import actions as do
 from cronguard.core import events as ev
-from cronguard.core import exits
 from cronguard.core import record as records
 from cronguard.core.asking import STOP_SIGNALS
 from cronguard.runtime import proof, signals
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cronguard.core.actions import Action
-    from cronguard.core.machine import Run
     from cronguard.core.events import Event
+    from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.guardian import Link
     from cronguard.runtime.output import Output
@@ -94,6 +93,7 @@ class Keeper:
         self._killing_since: int | None = None
         self._heard_at = 0
         self._nudge_at = 0
+        self._store_closed = False
         self._watch_at: int | None = None
         self._orphans = Tree()
         self._child = 0
@@ -166,6 +166,8 @@ class Keeper:
                     event.gone = proof.is_gone(self.state, event.holder)
                 elif isinstance(event, ev.Granted):
                     self.token = event.token
+                elif isinstance(event, ev.Closed):
+                    self._store_closed = True
                 if self.status is None:
                     self._feed(event)
 
@@ -261,7 +263,11 @@ class Keeper:
         self._send(self._closing(release=action.release, forget_slot=action.forget_slot))
 
     def _use_local_store(self, _action: Action) -> None:
-        self._open(f"sqlite://{self.state}/cronguard.db")
+        if self.state is not None:
+            self._open(f"sqlite://{self.state}/cronguard.db")
+            return
+        self.store = None
+        self._refusal = "this host has no state folder (set HOME or CRONGUARD_STATE_DIR)"
 
     def _watch(self, _action: Action) -> None:
         self._watch_at = now_ms() + (WATCH_AFTER_MS if self._child else 0)
@@ -294,11 +300,20 @@ class Keeper:
 
     def _suspend(self, _action: Action) -> None:
         """Stop with the child, so that the shell takes over; go on with it."""
-        os.tcsetpgrp(0, os.getpgrp())
+        self._take_terminal()
         os.kill(os.getpid(), signal.SIGSTOP)
-        if os.tcgetpgrp(0) == os.getpgrp():
-            os.tcsetpgrp(0, self._child)
+        try:
+            if os.tcgetpgrp(0) == os.getpgrp():  # `fg`, not `bg`
+                os.tcsetpgrp(0, self._child)
+        except OSError:
+            pass  # the terminal was closed meanwhile
         self.link.send(b"forward", b"%d" % signal.SIGCONT)
+
+    def _take_terminal(self) -> None:
+        try:
+            os.tcsetpgrp(0, os.getpgrp())
+        except OSError:
+            pass  # it was closed
 
     def _say_what(self, action: do.Say) -> None:
         self.say(action.topic, action.facts)
@@ -409,24 +424,33 @@ class Keeper:
                 spill.show()
         self._deliver_outbox()
         if self._child and self.terminal:
-            os.tcsetpgrp(0, os.getpgrp())
+            self._take_terminal()
+        self._dismiss_guardian()
+
+    def _dismiss_guardian(self) -> None:
+        """Let the guardian go, and leave no zombie; one that does not answer is killed."""
+        if not self._guardian_alive:
+            return
         self.link.send(b"bye")
-        if self._guardian_alive:
-            os.waitpid(self.link.pid, 0)
+        poller = poll()
+        poller.register(self.link.control.fileno(), 0)  # POLLHUP is always reported
+        if not poller.poll(NUDGE_MS):
+            os.kill(self.link.pid, signal.SIGKILL)
+        os.waitpid(self.link.pid, 0)
 
     def _deliver_outbox(self) -> None:
-        folder = None if self.state is None else f"{self.state}/outbox"
-        if folder is None or self.store is None or self.run.local or not os.path.isdir(folder):
+        """Hand the store what it could not take before, if it is there now."""
+        if not self._store_closed or self.run.local or self.state is None:
+            return
+        if not os.path.isdir(f"{self.state}/outbox"):
             return
         from cronguard.runtime import outbox  # noqa: PLC0415  (only when something waits)
 
-        if self.status != exits.STORE_UNAVAILABLE:
-            attempt = self.run.times.attempt
-            outbox.deliver(
-                outbox.waiting(self.state),
-                self.label,
-                lambda claim: open_lease(self.spec.store, claim, attempt),
-            )
+        outbox.deliver(
+            outbox.waiting(self.state),
+            self.label,
+            lambda claim: open_lease(self.spec.store, claim, self.run.times.attempt),
+        )
 
 
 PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {
