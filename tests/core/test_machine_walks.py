@@ -214,7 +214,8 @@ def test_every_phase_can_be_reached() -> None:
     assert PHASES[0] == WAITING
     reached = {WAITING}
     for story in STORIES:
-        run = Run(JobSpec(name="j", command=["x"], store="s", **story[0]), LeaseTimes(30_000))
+        spec = JobSpec(name="j", command=["x"], store="s", stragglers=story[0])
+        run = Run(spec, LeaseTimes(30_000))
         for now, event in enumerate(story[1]):
             run.step(event, now)
             reached.add(run.phase)
@@ -228,8 +229,8 @@ LEADS_ON: dict[str, Callable[[int], tuple[ev.Event, ...]]] = {
     "stopping": lambda now: (ev.Renewed(now, 0, None), ev.Exited(15, 1)),
 }
 GRANT = ev.Granted(0, 5, 0, 0)
-STORIES: list[tuple[dict[str, object], list[ev.Event]]] = [
-    ({}, [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 0), ev.Closed()]),
-    ({"stragglers": "wait"}, [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 1)]),
-    ({}, [ev.Begin(), GRANT, ev.Spawned(1), ev.Signalled(15), ev.GuardianDied()]),
+STORIES: list[tuple[str, list[ev.Event]]] = [
+    ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 0), ev.Closed()]),
+    ("wait", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 1)]),
+    ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Signalled(15), ev.GuardianDied()]),
 ]
