@@ -98,7 +98,7 @@ def start(
     stdio.nice = go_before_the_child()
     # WARNING: a signal between fork and reset would be written to the keeper's wake-up pipe.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
+    pid = fork_patiently()
     if pid == 0:
         status = exits.OWN_FAILURE
         try:
@@ -117,6 +117,17 @@ def start(
     os.close(guardian_w)
     ours.setblocking(False)
     return Link(pid, ours, keeper_w, guardian_r)
+
+
+def fork_patiently() -> int:
+    """Fork, with one more try when the system has no room just now. Raises: OSError."""
+    try:
+        return os.fork()
+    except OSError as error:
+        if error.errno not in (EAGAIN, ENOMEM):
+            raise
+    poll().poll(FORK_AGAIN_MS)
+    return os.fork()
 
 
 def go_before_the_child() -> int | None:
@@ -268,13 +279,18 @@ class Guardian:
         for addition in additions:
             name, _, value = addition.partition(b"=")
             self.env[name] = value
-        reader, writer = os.pipe()
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            self._tell(f"failed {error.errno}")
+            return
         me = os.getpid()
-        pid = self._fork()
-        if pid < 0:
+        try:
+            pid = fork_patiently()
+        except OSError as error:
             os.close(reader)
             os.close(writer)
-            self._tell(f"failed {-pid}")
+            self._tell(f"failed {error.errno}")
             return
         if pid == 0:
             child.become(self.command, self.env, self.stdio, me, self.lifelines, writer)
@@ -288,17 +304,6 @@ class Guardian:
         self.tree.lead(pid)
         self.report = reader
         self.poller.register(reader, POLLIN)
-
-    def _fork(self) -> int:
-        """Fork, with one more try when the system has no room just now; -errno if it fails."""
-        for last in (False, True):
-            try:
-                return os.fork()
-            except OSError as error:
-                if last or error.errno not in (EAGAIN, ENOMEM):
-                    return -(error.errno or EAGAIN)
-                poll().poll(FORK_AGAIN_MS)
-        return -EAGAIN
 
     def _read_report(self) -> None:
         """The pipe that exec closes: empty means that the command runs."""

@@ -11,7 +11,6 @@ stopped between a reply and the timer's setting only dies earlier.
 
 from __future__ import annotations
 
-import gc
 import os
 from select import poll
 
@@ -22,8 +21,8 @@ from cronguard.core.asking import STOP_SIGNALS
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
+from cronguard.runtime.minder import Minder
 from cronguard.runtime.output import write_all
-from cronguard.runtime.tree import Tree
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
 
@@ -46,9 +45,6 @@ QUEUE_FOR_MS = 5_000
 """How long a place in the queue is kept for a waiter that does not ask."""
 DRAIN_MS = 1_000
 """How long the record waits for output that our own reader has not taken yet."""
-NUDGE_MS = 1_000
-GIVE_UP_GUARDIAN_MS = 3_000
-REAP_EVERY_MS = 10
 PATIENCE_MS = 200
 WATCH_AFTER_MS = 200
 """A command that ends sooner needs no word from the store, and is not held up by asking for it."""
@@ -72,7 +68,7 @@ class Keeper:
         self.run = run
         self.spec: JobSpec = run.spec
         self.claim = claim
-        self.link = link
+        self.minder = Minder(link, self.spec.command[0])
         self.output = output
         self.wake = wake
         self.state = state
@@ -83,20 +79,13 @@ class Keeper:
         self.main_label = ""
         self.terminal = terminal
         self.status: int | None = None
-        self.usage = (0, 0, 0)
         self.token: int | None = None
         self._deadman: DeadMan | None = None
         self._deadman_refused = ""
         self._refusal: str | None = None
         self._ended: contract.Close | None = None
-        self._guardian_alive = True
-        self._killing_since: int | None = None
-        self._heard_at = 0
-        self._nudge_at = 0
         self._store_closed = False
         self._watch_at: int | None = None
-        self._orphans = Tree()
-        self._child = 0
 
     def now(self) -> int:
         """Return the moment that decisions and records count on."""
@@ -113,7 +102,8 @@ class Keeper:
             ready = self._wait()
             if self.wake in ready:
                 self._take_signals()
-            self._take_guardian()
+            for event in self.minder.events(now_ms()):
+                self._feed(event)
             self._tick()
             self._take_replies()
         return self.status
@@ -127,9 +117,9 @@ class Keeper:
         """Sleep until a descriptor is ready or a moment is due."""
         poller = poll()
         poller.register(self.wake, 1)
-        if self._guardian_alive:
-            poller.register(self.link.control.fileno(), 1)
-        moments = [self.run.wake_at(), self._guardian_moment(), self._watch_at]
+        for number in self.minder.watches():
+            poller.register(number, 1)
+        moments = [self.run.wake_at(), self.minder.wake_at(), self._watch_at]
         if self.store is not None:
             for number, events in self.store.watches():
                 poller.register(number, events)
@@ -151,7 +141,6 @@ class Keeper:
             self._watch_at = None
             if self.store is not None:
                 self.store.watch_job(now)
-        self._mind_guardian(now)
 
     def _take_replies(self) -> None:
         if self._refusal is not None:
@@ -175,72 +164,6 @@ class Keeper:
         for number in signals.received(self.wake):
             if number != signal.SIGCHLD:
                 self._feed(ev.Signalled(number))
-
-    # -- the guardian -----------------------------------------------------------------------------
-
-    def _take_guardian(self) -> None:
-        while self._guardian_alive and self.status is None:
-            words = self.link.receive()
-            if words is None:
-                self._guardian_alive = False
-                self._orphans.reap()
-                self._feed(ev.GuardianDied())
-                return
-            if not words:
-                return
-            self._heard_at = now_ms()
-            self._hear(words[0].decode("utf-8", "replace").split(" "))
-
-    def _hear(self, words: list[str]) -> None:
-        match words[0]:
-            case "spawned":
-                self._child = int(words[1])
-                gc.enable()
-                self._feed(ev.Spawned(self._child))
-            case "failed":
-                from cronguard.runtime.child import explain  # noqa: PLC0415  (rarely needed)
-
-                self._feed(ev.NotSpawned(*explain(int(words[1]), self.spec.command[0])))
-            case "exited":
-                self._note_usage(words[3:])
-                self._feed(ev.Exited(int(words[1]), int(words[2])))
-            case "stopped":
-                self._feed(ev.Suspended(int(words[1])))
-            case "stuck":
-                self._feed(ev.Unkillable(" ".join(words[1:])))
-            case "dead":
-                self._note_usage(words[1:])
-                self._killing_since = None
-                self._feed(ev.TreeDead())
-
-    def _note_usage(self, words: list[str]) -> None:
-        self.usage = (int(words[0]), int(words[1]), int(words[2]))
-
-    def _guardian_moment(self) -> int | None:
-        if self._killing_since is None:
-            return None
-        if not self._guardian_alive:
-            return now_ms() + REAP_EVERY_MS
-        return self._nudge_at
-
-    def _mind_guardian(self, now: int) -> None:
-        """After Kill: a guardian that is stopped is woken, then killed; a dead one is replaced."""
-        if self._killing_since is None:
-            return
-        if not self._guardian_alive:
-            self._orphans.kill()
-            if self._orphans.reap():
-                self._killing_since = None
-                self._feed(ev.TreeDead())
-            return
-        if now < self._nudge_at:
-            return
-        self._nudge_at = now + NUDGE_MS
-        silent = self._heard_at < self._killing_since
-        if silent and now - self._killing_since >= GIVE_UP_GUARDIAN_MS:
-            os.kill(self.link.pid, signal.SIGKILL)
-        else:
-            os.kill(self.link.pid, signal.SIGCONT)
 
     # -- actions ----------------------------------------------------------------------------------
 
@@ -270,7 +193,7 @@ class Keeper:
         self._refusal = "this host has no state folder (set HOME or CRONGUARD_STATE_DIR)"
 
     def _watch(self, _action: Action) -> None:
-        self._watch_at = now_ms() + (WATCH_AFTER_MS if self._child else 0)
+        self._watch_at = now_ms() + (WATCH_AFTER_MS if self.minder.child else 0)
 
     def _arm(self, action: do.Arm) -> None:
         if self.has_dead_man():
@@ -282,21 +205,19 @@ class Keeper:
             self._deadman.disarm()
 
     def _spawn(self, _action: Action) -> None:
-        self.link.send(b"spawn", *self._additions())
+        self.minder.spawn(self._additions())
 
     def _signal(self, action: do.Signal) -> None:
-        self.link.send(b"signal", b"%d" % action.signum)
+        self.minder.signal(action.signum)
 
     def _forward(self, action: do.Forward) -> None:
-        self.link.send(b"forward", b"%d" % action.signum)
+        self.minder.forward(action.signum)
 
     def _kill(self, _action: Action) -> None:
-        self._killing_since = now_ms()
-        self._nudge_at = self._killing_since + NUDGE_MS
-        self.link.send(b"kill")
+        self.minder.kill(now_ms())
 
     def _leave(self, _action: Action) -> None:
-        self.link.send(b"leave")
+        self.minder.leave()
 
     def _suspend(self, _action: Action) -> None:
         """Stop with the child, so that the shell takes over; go on with it."""
@@ -304,10 +225,10 @@ class Keeper:
         os.kill(os.getpid(), signal.SIGSTOP)
         try:
             if os.tcgetpgrp(0) == os.getpgrp():  # `fg`, not `bg`
-                os.tcsetpgrp(0, self._child)
+                os.tcsetpgrp(0, self.minder.child)
         except OSError:
             pass  # the terminal was closed meanwhile
-        self.link.send(b"forward", b"%d" % signal.SIGCONT)
+        self.minder.forward(signal.SIGCONT)
 
     def _take_terminal(self) -> None:
         try:
@@ -376,7 +297,10 @@ class Keeper:
 
         if self.spec.quiet and topic in messages.QUIET_TOPICS:
             return
-        text = messages.render(topic, facts, self.spec, self.label, self.claim.owner.run_id)
+        owner = self.claim.owner
+        text = messages.render(
+            topic, facts, self.spec, self.label, owner.run_id, owner.command_hash
+        )
         write_all(2, f"cronguard: {text}\n".encode("utf-8", "replace"))
 
     def _record(self) -> str:
@@ -423,20 +347,9 @@ class Keeper:
             if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
                 spill.show()
         self._deliver_outbox()
-        if self._child and self.terminal:
+        if self.minder.child and self.terminal:
             self._take_terminal()
-        self._dismiss_guardian()
-
-    def _dismiss_guardian(self) -> None:
-        """Let the guardian go, and leave no zombie; one that does not answer is killed."""
-        if not self._guardian_alive:
-            return
-        self.link.send(b"bye")
-        poller = poll()
-        poller.register(self.link.control.fileno(), 0)  # POLLHUP is always reported
-        if not poller.poll(NUDGE_MS):
-            os.kill(self.link.pid, signal.SIGKILL)
-        os.waitpid(self.link.pid, 0)
+        self.minder.dismiss()
 
     def _deliver_outbox(self) -> None:
         """Hand the store what it could not take before, if it is there now."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+from errno import EAGAIN, EMFILE, ENOMEM
 
 from cronguard.core import exits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
+    from cronguard.runtime.keeper import Keeper
+
+_PROCESSES = "See `ulimit -u`, and the limit of processes of its control group"
+_FILES = "See `ulimit -n`; a run needs 32"
+_LIMITS = {EAGAIN: _PROCESSES, ENOMEM: "See `ulimit -v`, and free memory", EMFILE: _FILES}
 
 
 def run(argv: list[str]) -> int:
@@ -71,18 +77,41 @@ def hold_standard_descriptors() -> None:
 def original_environment() -> dict[bytes, bytes]:
     """Return the environment as we were given it.
 
-    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron.
+    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron. What has
+    no name is left out, as os.execve would refuse it.
     """
     try:
         with open("/proc/self/environ", "rb") as file:
             pairs = [word.partition(b"=") for word in file.read().split(b"\0") if b"=" in word]
     except OSError:
         return dict(os.environb)
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _, value in pairs if name}
 
 
 def _guard(resolved: Resolved) -> int:
-    """Fork the guardian before anything heavy is loaded, then be the keeper."""
+    """Be the keeper of one run, unless this process may not even have what that takes."""
+    try:
+        keeper = _prepare(resolved)
+    except OSError as error:
+        return _refused(resolved.spec.name, error)
+    status = keeper.serve()
+    keeper.finish()
+    return status
+
+
+def _refused(name: str, error: OSError) -> int:
+    """Say which limit kept us from starting; nothing was asked for yet."""
+    why = os.strerror(error.errno or 0).lower()
+    os.write(
+        2,
+        f"cronguard: {name}: not started: cronguard itself could not start: {why}.\n"
+        f"  {_LIMITS.get(error.errno or 0, 'Try `cronguard doctor`')}.\n".encode(),
+    )
+    return exits.OWN_FAILURE
+
+
+def _prepare(resolved: Resolved) -> Keeper:
+    """Fork the guardian before anything heavy is loaded, then make the keeper. Raises: OSError."""
     from cronguard.runtime import guardian, proof, signals  # noqa: PLC0415
     from cronguard.runtime.child import Stdio  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
@@ -103,7 +132,12 @@ def _guard(resolved: Resolved) -> int:
         lambda: proof.leave_mark(state, owner.run_id),
         output.readers,
     )
-    output.start()
+    try:
+        output.start()
+    except OSError:
+        link.send(b"bye")
+        os.waitpid(link.pid, 0)
+        raise
     os.umask(0o077)  # what we write is ours alone; the guardian has kept the command's
 
     from cronguard.core.lease import LeaseTimes  # noqa: PLC0415
@@ -114,7 +148,7 @@ def _guard(resolved: Resolved) -> int:
     times = LeaseTimes(spec.ttl)
     claim = Claim(spec.name, owner, times.px, namespace=spec.namespace, slots=spec.slots)
     run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))
-    keeper = Keeper(
+    return Keeper(
         run_,
         claim,
         link,
@@ -124,9 +158,6 @@ def _guard(resolved: Resolved) -> int:
         secrets=resolved.secrets,
         terminal=terminal is not None,
     )
-    status = keeper.serve()
-    keeper.finish()
-    return status
 
 
 def _terminal() -> int | None:

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock, start_new_thread
-from errno import EINTR
+from errno import EAGAIN, EINTR
 from select import POLLIN, poll
 
 READ_BYTES = 1 << 16
 KEPT_BYTES = 16_384
+_HEAD_BYTES = 9
 
 
 class Capture:
@@ -67,14 +68,17 @@ class Capture:
 class Spill:
     """Where `--quiet` keeps the output until it is known whether anybody wants to see it.
 
-    Frames (descriptor, length) remember which stream each piece came from, in order of arrival.
+    The file is a row of frames: a head that says which stream and how many bytes, then these. A
+    head is written when its frame ends, so that nothing grows here however much output there is.
     """
 
-    __slots__ = ("_file", "_frames", "_lock", "failed")
+    __slots__ = ("_at", "_file", "_length", "_lock", "_target", "failed")
 
     def __init__(self, folder: str | None) -> None:
         self._lock = allocate_lock()
-        self._frames: list[tuple[int, int]] = []
+        self._at = 0
+        self._target = 0
+        self._length = 0
         self._file = _unnamed_file(folder)
         self.failed = "" if self._file >= 0 else "there is no folder to keep it in"
 
@@ -83,40 +87,60 @@ class Spill:
         with self._lock:
             if not self.failed:
                 try:
-                    done = 0
-                    while done < len(data):
-                        done += os.write(self._file, data[done:])
-                    self._note(target, len(data))
+                    self._keep(target, data)
                     return
                 except OSError as error:
                     self.failed = os.strerror(error.errno or 0).lower()
                     self._replay()
             write_all(target, data)
 
-    def _note(self, target: int, length: int) -> None:
-        if self._frames and self._frames[-1][0] == target:
-            length += self._frames.pop()[1]
-        self._frames.append((target, length))
+    def _keep(self, target: int, data: bytes) -> None:
+        """Note *data*; the frame has its full length only when all of it is there."""
+        if target != self._target:
+            self._end_frame()
+            self._target = target
+        begin = self._at + _HEAD_BYTES + self._length
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._file, data[done:], begin + done)
+        self._length += done
+
+    def _end_frame(self) -> None:
+        if self._length:
+            head = self._target.to_bytes(1, "big") + self._length.to_bytes(8, "big")
+            os.pwrite(self._file, head, self._at)
+            self._at += _HEAD_BYTES + self._length
+            self._length = 0
 
     def show(self) -> None:
-        """Write everything where it belongs."""
+        """Write everything where it belongs, once."""
         with self._lock:
             if not self.failed:
                 self._replay()
 
     def _replay(self) -> None:
+        """Write the frames where they belong, and give their space back."""
         if self._file < 0:
             return
-        os.lseek(self._file, 0, os.SEEK_SET)
-        for target, length in self._frames:
-            left = length
-            while left:
-                data = os.read(self._file, min(left, READ_BYTES))
-                if not data:
-                    break
-                left -= len(data)
-                write_all(target, data)
-        self._frames = []
+        end, at = self._at, 0
+        while at < end:
+            head = os.pread(self._file, _HEAD_BYTES, at)
+            length = int.from_bytes(head[1:], "big")
+            self._copy(head[0], at + _HEAD_BYTES, length)
+            at += _HEAD_BYTES + length
+        self._copy(self._target, end + _HEAD_BYTES, self._length)
+        os.ftruncate(self._file, 0)  # the guardian holds the file too
+        os.close(self._file)
+        self._file = -1
+
+    def _copy(self, target: int, at: int, length: int) -> None:
+        while length:
+            data = os.pread(self._file, min(length, READ_BYTES), at)
+            if not data:
+                return
+            at += len(data)
+            length -= len(data)
+            write_all(target, data)
 
 
 def _unnamed_file(folder: str | None) -> int:
@@ -166,12 +190,15 @@ class Pump:
         return self._reader
 
     def start(self) -> None:
-        """Begin; after the fork, for threads do not survive one."""
+        """Begin; after the fork, for threads do not survive one. Raises: OSError."""
         os.close(self.writer)
         os.set_blocking(self._reader, False)
         stopped, self._stop = os.pipe()
         self._done.acquire()
-        start_new_thread(self._run, (stopped,))
+        try:
+            start_new_thread(self._run, (stopped,))
+        except RuntimeError:  # the limit of processes counts threads, and Python hides its errno
+            raise OSError(EAGAIN, os.strerror(EAGAIN)) from None
 
     def _run(self, stopped: int) -> None:
         try:

@@ -166,14 +166,25 @@ class Tree:
                 pass
 
     def signal(self, signum: int) -> None:
-        """Ask everybody: the group, what has left it, and wake up who is stopped."""
+        """Ask everybody: what has left the group, the group, and wake up who is stopped.
+
+        The group comes second: once its processes die, their children are elsewhere in the tree
+        and a walk that is under way misses them. A second walk asks those that the first missed.
+        """
+        asked: set[int] = set()
+        self._signal_outside(signum, asked)
         self.signal_group(signum)
         self.signal_group(signal.SIGCONT)
+        self._signal_outside(signum, asked)
+
+    def _signal_outside(self, signum: int, asked: set[int]) -> None:
         for pid in self.survivors():
             fields = stat_fields(pid)
-            if fields is not None and int(fields[2]) != self.leader:
-                self._signal_one(pid, signum)
-                self._signal_one(pid, signal.SIGCONT)
+            if pid in asked or fields is None or int(fields[2]) == self.leader:
+                continue
+            asked.add(pid)
+            self._signal_one(pid, signum)
+            self._signal_one(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill everybody once: the group as one, then whoever left it, from the top down.

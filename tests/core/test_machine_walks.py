@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from cronguard.core import actions as do
 from cronguard.core import events as ev
+from cronguard.core.asking import STOP_SIGNALS
+from cronguard.core.ending import DONE, KILLING, PHASES, WAITING
 from cronguard.core.lease import LeaseTimes
-from cronguard.core.machine import DONE, KILLING, PHASES, STOP_SIGNALS, TABLE, WAITING, Run
+from cronguard.core.machine import TABLE, Run
 from cronguard.core.spec import JobSpec, Owner
 
 WALKS = 1_800
