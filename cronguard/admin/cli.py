@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from cronguard import __version__
+from cronguard.admin.groups import Group
 from cronguard.admin.output import say_error
 from cronguard.config.options import ConfigError
 from cronguard.core import exits
@@ -25,13 +26,14 @@ _COMMANDS = {
     "why": "Explain the last skip or failure of a job, and what to do.",
     "stop": "Ask a run to stop, wherever it is.",
     "unlock": "Take the lock of a job away from a run that is gone.",
+    "doctor": "Check store, timing and kernel: can runs be guarded here?",
     "config": "Show, check or begin the configuration.",
     "version": "Show the version.",
 }
 """Name and first line of help. The command stands in the module of its name, as `command`."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -118,6 +120,14 @@ def _usage_text(error: click.UsageError, path: str) -> str:
     """Return one message of what, why and what to do from what click found."""
     path = error.ctx.command_path if error.ctx else path
     text = error.format_message().rstrip(".")
+    if "; did you mean" in text:
+        return text
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.ctx:
+        return f"{error.param.make_metavar(error.ctx)} is missing; see `{path} --help`"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return (
+            f"{error.param.opts[-1]}: {printable(error.message.rstrip('.'))}; see `{path} --help`"
+        )
     if isinstance(error, click.NoSuchOption):
         text = f"there is no option {printable(error.option_name)}"
         near = sorted(error.possibilities or [])
@@ -125,8 +135,4 @@ def _usage_text(error: click.UsageError, path: str) -> str:
             return f"{text}; did you mean {' or '.join(near)}?"
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in text:
         text = f"{error.option_name} needs a value"
-    if isinstance(error, click.MissingParameter) and error.param is not None:
-        text = (
-            f"{error.param.make_metavar(error.ctx) if error.ctx else error.param.name} is missing"
-        )
     return f"{text[:1].lower()}{printable(text[1:])}; see `{path} --help`"

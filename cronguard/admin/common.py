@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing, contextmanager
+from difflib import get_close_matches
 from functools import wraps
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from cronguard.core import exits
 from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
 from cronguard.runtime.identity import user_name
+from cronguard.stores.contract import StoreDown
 from cronguard.stores.open import open_history
 
 TYPE_CHECKING = False
@@ -50,7 +52,12 @@ class Here:
         except ValueError as error:
             raise ConfigError(f"{found.sources['store']}: {error}") from None
         with closing(history):
-            yield history
+            try:
+                yield history
+            except StoreDown as error:
+                if history.label in str(error):
+                    raise
+                raise type(error)(f"cannot use {history.label}: {error}") from None
 
 
 def click_option(option: Option) -> Callable[[Callable[..., T]], Callable[..., T]]:
@@ -98,8 +105,6 @@ def is_job(history: History, text: str) -> bool:
 
 def no_such_job(history: History, job: str) -> int:
     """Say that the store knows no such job, and which are near."""
-    from difflib import get_close_matches  # noqa: PLC0415
-
     near = get_close_matches(job, history.jobs(), 3)
     hint = (
         f"did you mean {' or '.join(near)}?" if near else "`cronguard status` lists those it knows."
@@ -123,7 +128,9 @@ def find_run(history: History, text: str) -> render.Record | int:
         return found[0]
     if not found:
         shown = printable(text, 140)
-        hint = "`cronguard history` lists the runs that are kept."
+        near = get_close_matches(text, history.jobs(), 3)
+        lists = "`cronguard history` lists the runs that are kept."
+        hint = f"did you mean the job {' or '.join(near)}?" if near else lists
         return say_error(
             f"no run id begins with {shown}, and no job is named so.\n  {hint}", exits.NO
         )

@@ -9,6 +9,7 @@ import click
 from cronguard.admin import check_config, first_config
 from cronguard.admin.common import Here, with_store
 from cronguard.admin.dry_run import spell
+from cronguard.admin.groups import Group
 from cronguard.admin.output import say, say_error, say_json, say_table
 from cronguard.config import options as opt
 from cronguard.config import paths
@@ -17,13 +18,15 @@ from cronguard.config.store import folder, mask
 from cronguard.core import exits
 from cronguard.core.messages import printable
 
+_USUAL = f"{paths.SYSTEM_CONFIG} for root, else ~/.config/cronguard/cronguard.toml"
 
-@click.group(no_args_is_help=True)
+
+@click.group(cls=Group, no_args_is_help=True)
 def command() -> None:
     """Show, check or begin the configuration."""
 
 
-@command.command()
+@command.command(short_help="Show every value that holds, and where it comes from.")
 @click.argument("job", required=False, default="")
 @with_store
 def show(*, here: Here, job: str) -> int:
@@ -38,6 +41,8 @@ def show(*, here: Here, job: str) -> int:
         return exits.DONE
     say_table(["OPTION", "VALUE", "FROM"], [[printable(cell) for cell in row] for row in found], "")
     say("\nFiles read: " + (", ".join(printable(path) for path in files) or "none"))
+    if job and (settings.files is None or job not in settings.files.jobs):
+        say(f"No file has a section [jobs.{printable(job, 140)}]: this is what holds for any job.")
     return exits.DONE
 
 
@@ -56,7 +61,7 @@ def rows(settings: Settings) -> list[tuple[str, str, str]]:
     return [*found, ("state folder", state, "CRONGUARD_STATE_DIR" if given else "default")]
 
 
-@command.command()
+@command.command(short_help="Find what is wrong in the files and the environment.")
 @with_store
 def check(*, here: Here) -> int:
     """Find what is wrong in the files and the environment, with file and line; status 1 if so."""
@@ -72,9 +77,9 @@ def check(*, here: Here) -> int:
     return exits.NO if problems else exits.DONE
 
 
-@command.command()
-@click.option("--file", "path", metavar="FILE", help="Where to. Default: the usual place.")
-@click.option("--stdout", is_flag=True, help="Print it instead.")
+@command.command(short_help="Write a first file, with every option explained.")
+@click.option("--file", "path", metavar="FILE", help=f"Write to this file. Default: {_USUAL}.")
+@click.option("--stdout", is_flag=True, help="Print it instead of writing it.")
 @click.option("--store", metavar="URL", help="Set this store in it.")
 @click.option("--namespace", metavar="PREFIX", help="Set this key prefix in it.")
 def init(*, path: str | None, stdout: bool, store: str | None, namespace: str | None) -> int:
@@ -86,6 +91,7 @@ def init(*, path: str | None, stdout: bool, store: str | None, namespace: str | 
     usual = paths.config_files(os.environ)
     target = path or (usual[0] if os.geteuid() == 0 else usual[-1])
     try:
+        first_config.make_folder(target, is_usual=path is None)
         first_config.write(target, text)
     except FileExistsError:
         hint = "Edit it, or name another place with --file."

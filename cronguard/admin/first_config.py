@@ -54,10 +54,17 @@ def _comment(option: Option) -> str:
     return f"# {option.help}\n# {option.name} = {shown}"
 
 
+def make_folder(path: str, *, is_usual: bool) -> None:
+    """Make the folder for *path*; of a place that was typed, no more than the last one."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if is_usual:
+        os.makedirs(folder, 0o755, exist_ok=True)
+    elif not os.path.isdir(folder):
+        os.mkdir(folder, 0o755)
+
+
 def write(path: str, content: str) -> None:
     """Create the file, for its owner alone, as a store may hold a password. Raises: OSError."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, 0o755, exist_ok=True)
     number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with open(number, "w", encoding="utf-8") as file:
         file.write(content)

@@ -7,6 +7,7 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import ALL_KEPT, Here, is_job, no_such_job, wall_now, with_store
 from cronguard.admin.output import say_json, say_table
+from cronguard.config.values import shown
 from cronguard.core.messages import span
 from cronguard.core.record import KEPT_SKIPS, OUTCOMES, SKIPPED
 
@@ -52,25 +53,31 @@ def _row(record: render.Record, now: int) -> list[str]:
     ]
 
 
+def _count(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text[:9]) > 0:
+        return int(text[:9])
+    raise click.BadParameter(f"{shown(text)} is not a number of runs; write 1 or more")
+
+
 @click.command()
 @click.argument("job", required=False, default="")
 @click.option(
     "-l",
     "--limit",
-    type=click.IntRange(min=1),
-    default=20,
+    callback=_count,
+    default="20",
     metavar="N",
     show_default=True,
-    help="At most so many.",
+    help="Show so many at most.",
 )
-@click.option("--skips", is_flag=True, help="Runs that were skipped as well.")
+@click.option("--skips", is_flag=True, help="Show runs that were skipped as well.")
 @click.option(
     "--outcome",
     "outcomes",
     multiple=True,
     type=click.Choice(list(OUTCOMES)),
     metavar="OUTCOME",
-    help="Only runs that ended so; can be given several times.",
+    help="Show only runs that ended so; can be given several times.",
 )
 @with_store
 def command(*, here: Here, job: str, limit: int, skips: bool, outcomes: tuple[str, ...]) -> int:

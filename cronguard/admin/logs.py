@@ -13,7 +13,7 @@ from cronguard.core.record import RUNNING
 
 @click.command()
 @click.argument("run")
-@click.option("--raw", is_flag=True, help="As it was, with what a terminal may obey.")
+@click.option("--raw", is_flag=True, help="Print it unchanged, with what a terminal obeys.")
 @with_store
 def command(*, here: Here, run: str, raw: bool) -> int:
     """Show the kept output of RUN: the first digits of its id, or a job for its newest run."""

@@ -99,7 +99,11 @@ def _unlock(history: History, leases: list[Lease]) -> list[dict[str, object]]:
 
 @click.command()
 @click.argument("job")
-@click.option("--force", is_flag=True, help="Even if the holder seems alive.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Do it even if the holder seems alive: another run may start beside it.",
+)
 @with_store
 def command(*, here: Here, job: str, force: bool) -> int:
     """Take the lock of JOB away from a run that is gone."""

@@ -103,6 +103,10 @@ class _Reader:
             self._note("is not text in UTF-8; rewrite it")
         except tomllib.TOMLDecodeError as error:
             self._syntax(str(error))
+        except IsADirectoryError:
+            self._note("is a folder; name the file in it")
+        except FileNotFoundError:
+            self._note("cannot be read: No such file; check --config / CRONGUARD_CONFIG")
         except OSError as error:
             self._note(f"cannot be read: {error.strerror}; check that this user may read it")
         except ConfigError as error:
@@ -121,8 +125,8 @@ class _Reader:
         for name, table in data.items():
             if name not in (DEFAULTS, JOBS):
                 known = "tables are [defaults] and [jobs.NAME]"
-                hint = " (options belong in [defaults])" if name in _KEYS else ""
-                self._note(f"{_quoted(name)} is unknown: {known}{hint}{_guess(name)}", (), name)
+                hint = "; move it into [defaults]" if name in _KEYS else _guess(name)
+                self._note(f"{_quoted(name)} is unknown: {known}{hint}", (), name)
             elif not isinstance(table, dict):
                 self._note(f"{_quoted(name)} is not a table; write [{name}]", (), name)
             elif name == DEFAULTS:
@@ -247,7 +251,7 @@ def _as_text(option: Option, value: object) -> str:
     elif isinstance(value, int | float) and not option.is_switch:
         return f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     wanted = "true or false" if option.is_switch else f"a text like {option.metavar}, in quotes"
-    raise ValueError(f"{type(value).__name__} is not what it takes; write {wanted}")
+    raise ValueError(f"{shown(str(value))} is not what it takes; write {wanted}")
 
 
 def _guess(word: str) -> str:

@@ -124,11 +124,11 @@ ON_STORE_ERROR = Option(
 )  # fmt: skip
 STORE_TIMEOUT = Option(
     "store_timeout", "--store-timeout", "DUR", values.positive, "5s",
-    "How long to try to reach the store before that.",
+    "How long to try before the store counts as not to be reached.",
 )  # fmt: skip
 ON_LEASE_LOST = Option(
     "on_lease_lost", "--on-lease-lost", "stop|continue", None, "stop",
-    "When the lock is lost while the command runs.",
+    "What becomes of the command when its lock is lost while it runs.",
 )  # fmt: skip
 STRAGGLERS = Option(
     "stragglers", "--stragglers", "kill|wait|leave", None, "kill",

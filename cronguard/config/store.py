@@ -88,8 +88,8 @@ def check(url: str, source: str) -> None:
     if scheme in _LATER:
         raise ConfigError(f"{source}: {scheme}:// is not supported yet; {_KNOWN}")
     if not mark or scheme not in (*REDIS_SCHEMES, "sqlite"):
-        what = mask(url) if mark else "the value"
-        raise ConfigError(f"{source}: {what!a} is not the URL of a store; {_KNOWN}")
+        what = ascii(mask(url)) if mark else "this"
+        raise ConfigError(f"{source}: {what} is not the URL of a store; {_KNOWN}")
     place = rest.rpartition("@")[2]
     if scheme == "sqlite" and (rest[:1] != "/" or rest[-1] == "/"):
         raise ConfigError(f"{source}: {url!a} has no absolute path; write sqlite:///path/to/file")

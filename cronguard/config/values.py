@@ -82,12 +82,20 @@ def positive(text: str) -> int:
 
 def limit(text: str) -> int | None:
     """Return a duration, or None for `none` and 0: no limit."""
-    return None if text == "none" else duration(text) or None
+    return None if text == "none" else _or("none", text) or None
 
 
 def wait(text: str) -> int | None:
     """Return a duration, or None for `forever`."""
-    return None if text == "forever" else duration(text)
+    return None if text == "forever" else _or("forever", text)
+
+
+def _or(word: str, text: str) -> int:
+    """Return a duration; who writes something else is told of *word* as well."""
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {word}") from None
 
 
 def size(text: str) -> int:

@@ -19,9 +19,16 @@ QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
 
 
-def render(topic: str, facts: dict[str, object], spec: JobSpec, store: str, run_id: str) -> str:
+def render(
+    topic: str,
+    facts: dict[str, object],
+    spec: JobSpec,
+    store: str,
+    run_id: str,
+    command_hash: str = "",
+) -> str:
     """Return the text of *topic*, without the leading `cronguard: `."""
-    return TOPICS[topic](Context(facts, spec, store, run_id))
+    return TOPICS[topic](Context(facts, spec, store, run_id, command_hash))
 
 
 def printable(text: object, limit: int = 400) -> str:
@@ -52,9 +59,17 @@ def signal_name(signum: int) -> str:
 class Context:
     """What a text may use: the facts of the topic, and what is known of the run."""
 
-    __slots__ = ("facts", "job", "run", "spec", "store")
+    __slots__ = ("command_hash", "facts", "job", "run", "spec", "store")
 
-    def __init__(self, facts: dict[str, object], spec: JobSpec, store: str, run_id: str) -> None:
+    def __init__(
+        self,
+        facts: dict[str, object],
+        spec: JobSpec,
+        store: str,
+        run_id: str,
+        command_hash: str = "",
+    ) -> None:
+        self.command_hash = command_hash
         self.facts = facts
         self.spec = spec
         self.job = spec.name
@@ -79,6 +94,17 @@ class Context:
         if owner.pid:
             parts.append(f"pid {owner.pid}")
         return ", ".join([*parts, f"run {owner.run_id[:12]}"])
+
+    def other_command(self) -> str:
+        """Return a line for a holder that runs another command under this name, or nothing."""
+        owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
+        theirs = owner.command_hash if owner is not None else ""
+        if not theirs or not self.command_hash or theirs == self.command_hash:
+            return ""
+        return (
+            f"\n  That run has another command than this one: if {self.job} names two jobs, give "
+            "one of them another --name."
+        )
 
 
 def _skipped(c: Context) -> str:
@@ -106,13 +132,14 @@ def _skipped(c: Context) -> str:
     )
     return (
         f"{c.job}: not started: another run holds the lock ({c.holder()}).\n"
-        f"  Wait for it with --wait 10m, or look at it with `cronguard status {c.job}`.{odd}"
+        f"  Wait for it with --wait 10m, or look at it with `cronguard status {c.job}`."
+        f"{c.other_command()}{odd}"
     )
 
 
 def _queued(c: Context) -> str:
     limit = "" if c.spec.wait is None else f" for up to {span(c.spec.wait)}"
-    return f"{c.job}: waiting{limit} for the lock, held by {c.holder()}."
+    return f"{c.job}: waiting{limit} for the lock, held by {c.holder()}.{c.other_command()}"
 
 
 def _conflict(c: Context) -> str:
@@ -159,7 +186,15 @@ def _stopped_early(c: Context) -> str:
 
 
 def _not_started(c: Context) -> str:
-    return f"{c.job}: not started: {c.text('why')}."
+    why = c.text("why")
+    hint = ""
+    if "not found in PATH" in why:
+        hint = "\n  cron's PATH is short: write the command with its full path."
+    elif "cannot be executed" in why:
+        hint = "\n  Check that it is a program, and that this user may execute it (chmod +x)."
+    elif "was not found" in why:
+        hint = "\n  Check the path, and that the file is on this host."
+    return f"{c.job}: not started: {why}.{hint}"
 
 
 def _stragglers(c: Context) -> str:

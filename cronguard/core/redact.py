@@ -3,30 +3,65 @@
 from __future__ import annotations
 
 MASK = "***"
+_SPACE = " \t\r\n;&|()"
 _WORDS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "api_key")
 
 
 def command(argv: list[str], secrets: tuple[str, ...] = ()) -> list[str]:
     """Return *argv* for the record: passwords in URLs and after telling names are masked.
 
-    `--password=x`, `PASSWORD=x`, `--token x` and `redis://user:x@host` are recognised; a secret
-    that stands in argv without a name cannot be.
+    `--password=x`, `PASSWORD=x`, `--token x` and `redis://user:x@host` are recognised, also among
+    the words of one argument (`sh -c`, --shell); a secret without a telling name cannot be.
     """
     shown: list[str] = []
     mask_next = False
     for arg in argv:
-        printable = text(arg, secrets)
-        if mask_next and not arg.startswith("-"):
-            printable = MASK
-        mask_next = False
-        name, equals, _value = printable.partition("=")
-        if _names_secret(name):
-            if equals:
-                printable = f"{name}={MASK}"
-            elif name.startswith("--"):
-                mask_next = True
+        printable, mask_next = _argument(text(arg, secrets), mask_next)
         shown.append(printable)
     return shown
+
+
+def _argument(arg: str, mask_next: bool) -> tuple[str, bool]:
+    """Mask one argument; return it, and whether what follows it is a secret."""
+    words = _split(arg) if _hints_at_secret(arg) else []
+    if len(words) < 2:
+        return _word(arg, mask_next)
+    if mask_next and not arg.startswith("-"):
+        return MASK, False
+    mask_next = False
+    for i in range(0, len(words), 2):
+        if words[i]:
+            words[i], mask_next = _word(words[i], mask_next)
+    return "".join(words), False
+
+
+def _word(word: str, mask_next: bool) -> tuple[str, bool]:
+    if mask_next and not word.startswith("-"):
+        return MASK, False
+    name, equals, _value = word.partition("=")
+    if not _names_secret(name):
+        return word, False
+    if equals:
+        return f"{name}={MASK}", False
+    return word, name.startswith("--")
+
+
+def _split(arg: str) -> list[str]:
+    """Return words and the space between them in turn. A quoted text is one word."""
+    pieces = [""]
+    quote = ""
+    for c in arg:
+        if quote or c not in _SPACE:
+            if c == quote:
+                quote = ""
+            elif not quote and c in "'\"":
+                quote = c
+            if len(pieces) % 2 == 0:
+                pieces.append("")
+        elif len(pieces) % 2:
+            pieces.append("")
+        pieces[-1] += c
+    return pieces
 
 
 def text(value: str, secrets: tuple[str, ...] = ()) -> str:
@@ -56,6 +91,10 @@ def mask_urls(value: str) -> str:
     return "://".join(pieces)
 
 
+def _hints_at_secret(arg: str) -> bool:
+    lower = arg.lower()
+    return any(word in lower for word in _WORDS)
+
+
 def _names_secret(name: str) -> bool:
-    last = name.lower().lstrip("-")
-    return any(word in last for word in _WORDS) and " " not in last and "/" not in last
+    return _hints_at_secret(name) and " " not in name and "/" not in name

@@ -1,0 +1,117 @@
+"""What the Redis user of `doctor` may do: too little for cronguard, or too much.
+
+The server is asked without doing anything: `redis.acl_check_cmd` in a script (Redis 7.0). Each
+command is tried on a key that cronguard would use. An older server is taken at its user's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from cronguard.admin import render
+from cronguard.admin.findings import FAILED, OK, WARNING, Finding
+from cronguard.stores.address import parse
+from cronguard.stores.redis import keys
+from cronguard.stores.redis.acl import COMMANDS, acl_line
+from cronguard.stores.redis.client import connect
+
+if TYPE_CHECKING:
+    from cronguard.stores.address import Address
+
+Words = tuple[str, ...]
+_JOB = "cronguard-doctor"
+_ASK = """
+local out = {}
+local at = 1
+for _ = 1, tonumber(ARGV[1]) do
+    local count = tonumber(ARGV[at + 1])
+    local words = {}
+    for i = 1, count do words[i] = ARGV[at + 1 + i] end
+    local known, may = pcall(redis.acl_check_cmd, unpack(words))
+    out[#out + 1] = (known and may) and 1 or 0
+    at = at + 1 + count
+end
+return out
+"""
+_TOO_MUCH: tuple[tuple[str, Words], ...] = (
+    ("FLUSHALL", ("flushall",)),
+    ("CONFIG SET", ("config", "set", "maxmemory", "0")),
+    ("ACL SETUSER", ("acl", "setuser", "x")),
+    ("KEYS", ("keys", "*")),
+    ("other keys", ("get", "some-other-key")),
+)
+"""What a stranger with this user's password would like."""
+
+
+def least(url: str, namespace: str) -> str:
+    """Return the command that makes a user with the least rights for this store."""
+    address = parse(url)
+    user = address.user if address.user not in ("", "default") else "cronguard"
+    return acl_line(user, namespace, select=address.db != 0, facts=True)
+
+
+def rights(url: str, namespace: str, whoami: object) -> Finding:
+    """Tell whether the user of *url* may do what it must, and no more than that."""
+    address = parse(url)
+    user = render.word(whoami or address.user or "default")
+    client: Any = connect(address)
+    try:
+        missing, more = _asked(client, namespace, address)
+    except redis.exceptions.NoPermissionError:
+        missing, more = ["eval"], []
+    except redis.exceptions.RedisError:
+        return _by_name(user)
+    finally:
+        client.close()
+    if missing:
+        text = f"user {user} lacks {', '.join(missing)} on keys and channels {namespace}:*"
+        return Finding("user", FAILED, text, "give it the rights below")
+    if more:
+        text = f"user {user} may do more than locks need ({', '.join(more)})"
+        todo = "give cronguard the user below, and its password to nobody else"
+        return Finding("user", WARNING, text, todo)
+    return Finding("user", OK, f"{user} may do what locks need, and nothing more")
+
+
+def _asked(client: Any, namespace: str, address: Address) -> tuple[list[str], list[str]]:
+    """Return the commands that the user lacks, and what it may do beyond them."""
+    needed = [*COMMANDS, *(["select"] if address.db else [])]
+    tried = [_example(command, namespace) for command in needed]
+    tried += [words for _, words in _TOO_MUCH]
+    flat = [part for words in tried for part in (len(words), *words)]
+    answers = client.execute_command("EVAL", _ASK, 0, len(tried), *flat)
+    missing = [command for command, may in zip(needed, answers, strict=False) if not may]
+    rest = zip(_TOO_MUCH, answers[len(needed) :], strict=True)
+    if len(missing) == len(needed):
+        raise redis.exceptions.ResponseError("this server has no acl_check_cmd")
+    return missing, [name for (name, _), may in rest if may]
+
+
+def _example(command: str, namespace: str) -> Words:
+    """Return a use of *command* that names a key of cronguard where it names any."""
+    key = keys.fence(namespace, _JOB)
+    special: dict[str, Words] = {
+        "eval": ("return 1", "1", key),
+        "evalsha": ("0" * 40, "1", key),
+        "publish": (keys.channel(namespace, _JOB), "x"),
+        "subscribe": (keys.channel(namespace, _JOB),),
+        "select": ("1",),
+        "time": (),
+        "del": (key,),
+        "get": (key,),
+        "pttl": (key,),
+        "zcard": (key,),
+        "hgetall": (key,),
+    }
+    return (command, *special.get(command, (key, "1", "1", "1")))
+
+
+def _by_name(user: str) -> Finding:
+    """Judge a user of an older server, which cannot be asked, by its name."""
+    if user == "default":
+        text = "user default may usually do anything"
+        return Finding("user", WARNING, text, "give cronguard the user below")
+    text = f"{user}; what else it may do is not to be seen before Redis 7.0"
+    return Finding("user", OK, text)

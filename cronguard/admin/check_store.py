@@ -1,0 +1,225 @@
+"""What `doctor` asks the store: can it be relied on with locks, and how good is the way to it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cronguard.admin import render
+from cronguard.admin.common import wall_now
+from cronguard.admin.findings import FAILED, OK, WARNING, Finding
+from cronguard.core.messages import span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.stores.contract import History
+
+Facts = dict[str, object]
+_OLDEST = {"redis": (6, 2), "valkey": (7, 2)}
+_PROBES = 3
+_CLOCK_OFF_MS = 2_000
+_YOUNG_S = 60
+_FULL_PERCENT = 90
+_ROOM_BYTES = 10 << 20
+_JOBS_MS = 2_000
+_LOOK_BACK = 20
+_NAMED = 3
+_SHOWN = 60
+_GRANT_INFO = "grant it +info"
+
+
+def reach(history: History, attempt: int) -> Finding:
+    """Tell how long the store takes to answer the first question. Raises: StoreDown."""
+    began = time.monotonic_ns()
+    history.jobs()
+    took = (time.monotonic_ns() - began) / 1_000_000
+    text = f"{history.label} answers, after {took:.1f} ms with connecting"
+    if took > attempt / 2:
+        todo = "look at the network between; heartbeats that take longer are lost"
+        return Finding("store", WARNING, f"{text}, of the {attempt} ms that an attempt has", todo)
+    return Finding("store", OK, text)
+
+
+def ask(history: History) -> tuple[Facts, int, int]:
+    """Return the store's facts, its clock less ours in ms, and how far that may be off.
+
+    The clock was read between our question and the answer; the shortest of some trials counts.
+    """
+    best: tuple[int, int] | None = None
+    facts: Facts = {}
+    for _ in range(_PROBES):
+        asked, began = wall_now(), time.monotonic_ns()
+        facts = history.facts()
+        took = (time.monotonic_ns() - began) // 1_000_000
+        clock = facts.get("clock")
+        if isinstance(clock, int) and (best is None or took < 2 * best[1]):
+            best = clock - asked - took // 2, took // 2 + 1
+    return facts, *(best or (0, 0))
+
+
+def clock(facts: Facts, off: int, error: int) -> Finding:
+    """Compare the clocks. Leases count durations and do not mind; times and slots do."""
+    if facts.get("clock") is None:
+        text = "the store does not tell its time to this user"
+        return Finding("clock", WARNING, text, "grant it +time; without it no lock is granted")
+    if abs(off) <= max(_CLOCK_OFF_MS, error):
+        return Finding("clock", OK, f"within {span(abs(off) + error)} of this host's")
+    way = "ahead of" if off > 0 else "behind"
+    text = f"the store's is {span(abs(off))} {way} this host's"
+    todo = "run NTP on both; locks do not depend on it, but times in records and slots do"
+    return Finding("clock", WARNING, text, todo)
+
+
+def about(facts: Facts, px: int) -> list[Finding]:
+    """Judge what the store says about itself."""
+    if "journal_mode" in facts:
+        return _sqlite(facts)
+    return [
+        _version(facts),
+        _role(facts),
+        _eviction(facts),
+        *_memory(facts),
+        *_persistence(facts, px),
+    ]
+
+
+def _version(facts: Facts) -> Finding:
+    flavour, version = str(facts.get("flavour") or "redis"), str(facts.get("version") or "")
+    name = f"{flavour.capitalize()} {render.word(version)}"
+    oldest = _OLDEST.get(flavour, (6, 2))
+    wanted = ".".join(str(part) for part in oldest)
+    parts = version.split(".")
+    if len(parts) < 2 or not all(part.isdecimal() for part in parts[:2]):
+        text = f"{name}: it is not known whether that is {wanted} or later"
+        return Finding("version", WARNING, text, "see what the server's INFO says")
+    if (int(parts[0]), int(parts[1])) < oldest:
+        return Finding("version", FAILED, name, f"cronguard needs {wanted} or later")
+    return Finding("version", OK, f"{name} ({wanted} or later is needed)")
+
+
+def _role(facts: Facts) -> Finding:
+    role, mode = render.word(facts.get("role")), render.word(facts.get("mode"))
+    if mode == "sentinel":
+        text = "this is a Sentinel, which keeps no data"
+        return Finding("role", FAILED, text, "name the server that it watches")
+    if role in ("replica", "slave"):
+        text = "this is a read-only replica"
+        return Finding("role", FAILED, text, "name its master in --store / CRONGUARD_STORE")
+    return Finding("role", OK, f"{role}, {mode}")
+
+
+def _eviction(facts: Facts) -> Finding:
+    policy, most = facts.get("maxmemory_policy"), facts.get("maxmemory")
+    if policy is None:
+        text = "it is not known whether the store may drop locks: this user may not ask INFO"
+        return Finding("eviction", WARNING, text, _GRANT_INFO)
+    if policy == "noeviction":
+        return Finding("eviction", OK, "noeviction: no lock is dropped when memory is full")
+    when = (
+        f"when {_mb(most)} are used" if most else "once it has a maxmemory (it has none at present)"
+    )
+    text = f"maxmemory-policy is {render.word(policy)}: the store may drop locks {when}"
+    todo = "`CONFIG SET maxmemory-policy noeviction`, or a server of its own for cronguard"
+    return Finding("eviction", WARNING, text, todo)
+
+
+def _memory(facts: Facts) -> list[Finding]:
+    used, most = render.number(facts.get("used_memory")), render.number(facts.get("maxmemory"))
+    if not most or used * 100 < most * _FULL_PERCENT:
+        return []
+    text = f"{_mb(used)} of {_mb(most)} are used: when it is full, no lock is granted"
+    return [Finding("memory", WARNING, text, "give it more with maxmemory, or remove keys")]
+
+
+def _persistence(facts: Facts, px: int) -> list[Finding]:
+    if facts.get("aof") is None:
+        text = "it is not known whether a restart of the store forgets locks"
+        return [Finding("persistence", WARNING, text, _GRANT_INFO)]
+    found = []
+    if facts.get("rdb_ok") not in (None, "ok") or facts.get("aof_ok") not in (None, "ok"):
+        text = "the store could not save its data, and may refuse every lock (MISCONF)"
+        todo = "look at its log, its disk and its folder"
+        found.append(Finding("persistence", FAILED, text, todo))
+    uptime = render.number(facts.get("uptime"))
+    if facts.get("aof"):
+        return found or [Finding("persistence", OK, "append-only file: a restart keeps the locks")]
+    text = "no append-only file: a restart of the store forgets locks, and a second run may start"
+    if uptime < max(px // 1000, _YOUNG_S):
+        text += f"; it restarted {uptime}s ago"
+    todo = "`CONFIG SET appendonly yes`, and in its configuration file"
+    return [*found, Finding("persistence", WARNING, text, todo)]
+
+
+def _sqlite(facts: Facts) -> list[Finding]:
+    kind = render.word(facts.get("file_system"))
+    text = f"{facts.get('version')}, on {kind}: locks hold on this host alone"
+    found = [Finding("version", OK, text)]
+    state = render.word(facts.get("integrity"))
+    if state != "ok":
+        path = render.word(facts.get("path"))
+        todo = f"when no job runs, move it away: mv {path} {path}.damaged"
+        found.append(Finding("integrity", FAILED, f"the database is damaged ({state})", todo))
+    else:
+        found.append(Finding("integrity", OK, f"sound, {_mb(facts.get('size_bytes'))}"))
+    free = render.number(facts.get("free_bytes"))
+    if free < _ROOM_BYTES:
+        text = f"only {free >> 10} kB are free on its disk; when it is full, no lock is granted"
+        found.append(Finding("room", WARNING, text, "free some space there"))
+    return found
+
+
+def _mb(size: object) -> str:
+    count = render.number(size)
+    return f"{count / 1_048_576:.1f} MB" if count >= 1_048_576 else f"{count / 1024:.0f} kB"
+
+
+# -- the jobs in it -------------------------------------------------------------------------------
+
+
+def names(history: History) -> list[Finding]:
+    """C5: find jobs whose name several commands share, so that they keep each other from running.
+
+    A command that changed once is no such thing; one that comes back after another is.
+    """
+    until = time.monotonic() + _JOBS_MS / 1000
+    jobs = history.jobs()
+    shared, looked_at = [], 0
+    for job in jobs:
+        if time.monotonic() > until:
+            break
+        looked_at += 1
+        records = [*history.runs(job, _LOOK_BACK), *history.skips(job, _LOOK_BACK)]
+        if commands := sharing(records):
+            shared.append(f"{render.word(job)}: {' and '.join(commands)}")
+    if not shared:
+        seen = "" if looked_at == len(jobs) else f" ({looked_at} of {len(jobs)} were looked at)"
+        return [Finding("job names", OK, f"no two commands share one{seen}")]
+    more = f"; and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+    text = f"different commands under one name: {'; '.join(shared[:_NAMED])}{more}"
+    todo = "they keep each other from running, so give each its own --name"
+    return [Finding("job names", WARNING, text, todo)]
+
+
+def sharing(records: list[render.Record]) -> list[str]:
+    """Return the commands that take turns among *records* of one job, or nothing."""
+    asked = [record.get("queued_at") or record.get("started_at") for record in records]
+    dated = [(render.wall_ms(at) or 0, one) for at, one in zip(asked, records, strict=True)]
+    order = sorted(dated, key=lambda one: one[0])
+    turns: list[tuple[str, str]] = []
+    for _, record in order:
+        said = render.word(record.get("command"))
+        if said != "-" and (not turns or turns[-1][0] != said):
+            turns.append((said, render.word(record.get("host"))))
+    seen = list(dict.fromkeys(said for said, _ in turns))
+    if len(turns) == len(seen):
+        return []
+    hosts = dict(turns)
+    return [f"`{_cut(said, seen)}` (on {hosts[said]})" for said in seen[:2]]
+
+
+def _cut(said: str, others: list[str]) -> str:
+    """Return the part of a command that tells it from the others."""
+    same = len(os.path.commonprefix(others))  # noqa: RUF071 - characters are what is meant
+    begin = max(same - _SHOWN // 2, 0) if same > _SHOWN // 2 else 0
+    cut = said[begin : begin + _SHOWN]
+    return ("…" if begin else "") + cut + ("…" if len(said) > begin + _SHOWN else "")
