@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
     from cronguard.runtime.keeper import Keeper
 
+LAST_WORDS_MS = 1_000
 _PROCESSES = "See `ulimit -u`, and the limit of processes of its control group"
 _FILES = "See `ulimit -n`; a run needs 32"
 _LIMITS = {EAGAIN: _PROCESSES, ENOMEM: "See `ulimit -v`, and free memory", EMFILE: _FILES}
@@ -31,7 +32,7 @@ def run(argv: list[str]) -> int:
 
     try:
         resolved = from_argv(argv, os.environ)
-        _check_address(resolved.spec.store)
+        _check_address(resolved)
     except NeedsClick:
         from cronguard.admin.cli import explain_run  # noqa: PLC0415
 
@@ -56,12 +57,16 @@ def run(argv: list[str]) -> int:
         return exits.OWN_FAILURE
 
 
-def _check_address(store: str) -> None:
+def _check_address(resolved: Resolved) -> None:
     """Refuse a store's URL that cannot be right before anything starts. Raises: ValueError."""
-    if not store.startswith("sqlite://"):
-        from cronguard.stores.address import parse  # noqa: PLC0415
+    if resolved.spec.store.startswith("sqlite://"):
+        return
+    from cronguard.stores.address import parse  # noqa: PLC0415
 
-        parse(store)
+    try:
+        parse(resolved.spec.store)
+    except ValueError as error:
+        raise ValueError(f"{resolved.sources['store']}: {error}") from None
 
 
 def hold_standard_descriptors() -> None:
@@ -96,6 +101,7 @@ def _guard(resolved: Resolved) -> int:
         return _refused(resolved.spec.name, error)
     status = keeper.serve()
     keeper.finish()
+    keeper.output.say_all(LAST_WORDS_MS)
     return status
 
 

@@ -89,7 +89,8 @@ class Close(Request):
 
     `record` the encoded end record, or None: the start record goes, and nothing counts ·
     `outcome` and `reason` as in the record, for the counters · `ended_wall` ms since the epoch,
-    for the indexes · `forget_slot` the schedule slot was not used after all. Replies: Closed, Unavailable, Denied.
+    for the indexes · `forget_slot` the schedule slot was not used after all.
+    Replies: Closed, Unavailable, Denied.
     """
 
     __slots__ = ("ended_wall", "forget_slot", "outcome", "reason", "record", "release")

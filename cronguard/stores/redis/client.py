@@ -70,7 +70,16 @@ def _expecting(name: str) -> type[redis.SSLConnection]:
 def server_words(error: redis.exceptions.RedisError) -> str:
     """Return the error as the server sent it: redis-py takes the code off some."""
     text = str(error)
+    if text.startswith("Authentication required"):
+        return f"NOAUTH {text}"
+    if text.startswith("DB index"):
+        return f"ERR {text}"
     for kind, code in _CODES:
         if isinstance(error, kind) and not text.startswith(code):
             return f"{code} {text}"
     return text
+
+
+def said_by(error: OSError) -> str:
+    """Return why there is no connection, in a few words."""
+    return str(error.strerror or error).lower()

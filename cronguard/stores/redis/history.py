@@ -15,7 +15,7 @@ from cronguard.stores.address import parse
 from cronguard.stores.contract import Lease, StoreDown, StoreRefused
 from cronguard.stores.redis import calls, faults, keys
 from cronguard.stores.redis.answers import Held
-from cronguard.stores.redis.client import TIMEOUT_S, connect, server_words
+from cronguard.stores.redis.client import TIMEOUT_S, connect, said_by, server_words
 from cronguard.stores.redis.scripts import SHA1, source
 from cronguard.stores.redis.server import read_facts
 
@@ -216,6 +216,10 @@ class RedisHistory:
         except redis.exceptions.TimeoutError as error:
             raise StoreDown(f"cannot use {self.label}: no answer within {TIMEOUT_S:g}s") from error
         except redis.exceptions.RedisError as error:
+            if isinstance(error.__context__, OSError):  # not a word from the server
+                raise StoreDown(
+                    f"cannot reach {self.label}: {said_by(error.__context__)}"
+                ) from error
             fault = faults.understand(server_words(error), self._address)
             kind = StoreRefused if fault.denied else StoreDown
             raise kind(f"cannot use {self.label}: {fault.why}") from error

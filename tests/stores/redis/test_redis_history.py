@@ -136,7 +136,7 @@ def test_facts_that_may_not_be_asked_for_are_none(history: RedisHistory, least: 
 def test_a_server_that_is_not_there_is_down(tmp_path: Path) -> None:
     """R1: the text has the store and the reason, and no secret."""
     side = open_history(f"redis://u:{CANARY}@127.0.0.1:{free_port()}", "cg")
-    with pytest.raises(StoreDown, match=r"cannot use redis://127\.0\.0\.1") as error:
+    with pytest.raises(StoreDown, match=r"cannot reach redis://127\.0\.0\.1") as error:
         side.jobs()
     assert not isinstance(error.value, StoreRefused)
     assert CANARY not in str(error.value)
