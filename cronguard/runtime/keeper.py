@@ -241,6 +241,8 @@ class Keeper:
 
     def _spool(self, _action: Action) -> None:
         self._keep_on_host(self._closing(release=True, forget_slot=False))
+        if self.run.lease is not None:  # its tree is dead: the next run here need not wait for it
+            proof.leave_mark(self.state, self.claim.owner.run_id)
 
     def _exit(self, action: do.Exit) -> None:
         if self.run.local and self._ended is not None:
