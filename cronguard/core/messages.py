@@ -126,7 +126,7 @@ def _skipped(c: Context) -> str:
     odd = (
         f"\n  The store would keep this lock for {span(left)} more without a heartbeat, which no "
         "run asked for: was its clock set back? If the holder is gone, use "
-        f"`cronguard unlock {c.job}`."
+        f"`cronguard unlock {c.job} --force`."
         if left > usual + 1000
         else ""
     )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +83,55 @@ def any_user(request: pytest.FixtureRequest) -> int | None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     return NOBODY
+
+
+@pytest.fixture
+def interpreter(any_user: int | None, roomy: Path) -> str:
+    """An interpreter with our dependencies that the user may execute."""
+    if any_user is None:
+        return sys.executable
+    for program in (sys.executable, _shared_interpreter(roomy)):
+        if program is not None and _can_use(any_user, program):
+            return program
+    pytest.skip(f"uid {any_user} may execute no Python that has our dependencies")
+
+
+@pytest.fixture
+def roomy() -> Iterator[Path]:
+    """A folder that every user can reach, unlike those of pytest."""
+    usual = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp" if os.geteuid() == 0 else usual))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _shared_interpreter(folder: Path) -> str | None:
+    """Make an environment of the system's Python, if it has our version, and our packages."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    program = shutil.which(version, path="/usr/local/bin:/usr/bin")
+    if program is None:
+        return None
+    place = folder / "python"
+    (place / "bin").mkdir(parents=True)
+    (place / "lib" / version).mkdir(parents=True)
+    (place / "pyvenv.cfg").write_text(f"home = {Path(program).parent}\n")
+    (place / "bin" / "python").symlink_to(program)
+    (place / "lib" / version / "site-packages").symlink_to(sysconfig.get_path("purelib"))
+    return str(place / "bin" / "python")
+
+
+def _can_use(user: int, program: str) -> bool:
+    """Tell whether *user* can run *program*, and whether it finds what the hot path needs."""
+    try:
+        tried = subprocess.run(
+            [program, "-I", "-c", "import hiredis, _sqlite3, _ctypes"],
+            user=user,
+            group=user,
+            extra_groups=[],
+            capture_output=True,
+            timeout=30,
+        )
+    except OSError:
+        return False
+    return tried.returncode == 0

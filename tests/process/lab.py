@@ -1,4 +1,4 @@
-"""A place to run the real command in: its own state, store and environment, and nothing left behind.
+"""A place to run the real command in: its own state, store, environment; nothing left behind.
 
 Every process below a lab carries a mark in its environment, so that it is found wherever it hides:
 other session, other group, orphaned, stopped.
@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cronguard.stores.sqlite.history  # noqa: F401  (as another user we might not find it)
 from cronguard.stores.open import open_history
 
 PATIENCE_S = 20.0
@@ -49,6 +50,7 @@ class Lab:
         self.folder = folder
         self.store = store
         self.user = user
+        self.interpreter = sys.executable
         self.mark = uuid.uuid4().hex
         self.started: list[subprocess.Popen[bytes]] = []
         self.state = folder / "state"
@@ -70,7 +72,7 @@ class Lab:
 
     def argv(self, *args: str) -> list[str]:
         """Return the command line of `cronguard` with *args*."""
-        return [sys.executable, "-m", "cronguard", *args]
+        return [self.interpreter, "-m", "cronguard", *args]
 
     def start(self, *args: str, **options: object) -> subprocess.Popen[bytes]:
         """Start `cronguard ARGS` in the background; stdout and stderr are pipes."""
@@ -86,13 +88,33 @@ class Lab:
         env = options.pop("env", None)
         if isinstance(env, dict):
             settings["env"] = self.env | env
-        process = subprocess.Popen(self.argv(*args), **(settings | options))  # type: ignore[call-overload]
+        process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
+            self.argv(*args), **(settings | options)
+        )
         self.started.append(process)
         return process
 
     def call(self, *args: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         """Run `cronguard ARGS` to its end."""
         process = self.start(*args, **options)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def call_inside(self, before: list[str], *args: str) -> subprocess.CompletedProcess[bytes]:
+        """Run `BEFORE... cronguard ARGS` to its end: under prlimit, unshare, env, a shell."""
+        options: dict[str, object] = {}
+        if self.user is not None:
+            options = {"user": self.user, "group": self.user, "extra_groups": []}
+        process = subprocess.Popen(  # type: ignore[call-overload]
+            [*before, *self.argv(*args)],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            **options,
+        )
+        self.started.append(process)
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -105,7 +127,15 @@ class Lab:
 
     def python(self, text: str) -> list[str]:
         """Return a command that runs *text* in Python, isolated."""
-        return [sys.executable, "-I", "-c", text]
+        return [self.interpreter, "-I", "-c", text]
+
+    def start_ready(self, *args: str, **options: object) -> subprocess.Popen[bytes]:
+        """Start `cronguard ARGS` and wait until its command says `ready`."""
+        process = self.start(*args, **options)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == b"ready\n", (line, process.stderr and process.stderr.read())
+        return process
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -130,19 +160,26 @@ class Lab:
 
     def records(self, job: str) -> list[dict[str, object]]:
         """Return the records of the job's runs, newest first."""
-        return self.ask(lambda history: history.runs(job, 1000))
+        return self.ask(lambda history: history.runs(job, 1000))  # type: ignore[return-value]
 
     def skips(self, job: str) -> list[dict[str, object]]:
         """Return the records of the job's skips, newest first."""
-        return self.ask(lambda history: history.skips(job, 1000))
+        return self.ask(lambda history: history.skips(job, 1000))  # type: ignore[return-value]
 
     def ask(self, question: Callable[..., object]) -> object:
-        """Ask the store's history side something."""
-        history = open_history(self.store, "cg")
+        """Ask the store's history side something, as the user whose files they are."""
+        become = self.user is not None and self.store.startswith("sqlite:")
+        if become:
+            os.seteuid(self.user)  # type: ignore[arg-type]
         try:
-            return question(history)
+            history = open_history(self.store, "cg")
+            try:
+                return question(history)
+            finally:
+                history.close()
         finally:
-            history.close()
+            if become:
+                os.seteuid(0)
 
     def said(self, name: str) -> str:
         """Return what a child wrote into the file *name* so far."""
