@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_us() -> None:
+def die_with_us() -> None:
     """Have the kernel end the server when the test run is killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
@@ -78,7 +78,7 @@ class Server:
         with log.open("ab") as out:
             command = [program, *own, *self.args]
             self._process = subprocess.Popen(
-                command, stdout=out, stderr=out, start_new_session=True, preexec_fn=_die_with_us
+                command, stdout=out, stderr=out, start_new_session=True, preexec_fn=die_with_us
             )
         deadline = time.monotonic() + READY_S
         while not self._answers():

@@ -49,6 +49,7 @@ def become(
 
     *lifelines* are pipes whose closing kills our process group. *report* gets `ERRNO` if it fails.
     """
+    errno = 0
     try:
         os.setpgid(0, 0)
         kernel.die_with_parent(signal.SIGKILL)
@@ -71,8 +72,9 @@ def become(
         _reset_signals()
         _exec(command, env)
     except OSError as error:
-        os.write(report, b"%d" % (error.errno or 0))
-    finally:
+        errno = error.errno or 0
+    finally:  # for whatever reason: it does not run
+        os.write(report, b"%d" % errno)
         os._exit(exits.OWN_FAILURE)
 
 

@@ -22,7 +22,6 @@ from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
 from cronguard.runtime.minder import Minder
-from cronguard.runtime.output import write_all
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
 
@@ -220,19 +219,33 @@ class Keeper:
         self.minder.leave()
 
     def _suspend(self, _action: Action) -> None:
-        """Stop with the child, so that the shell takes over; go on with it."""
-        self._take_terminal()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        try:
-            if os.tcgetpgrp(0) == os.getpgrp():  # `fg`, not `bg`
-                os.tcsetpgrp(0, self.minder.child)
-        except OSError:
-            pass  # the terminal was closed meanwhile
+        """Stop with the child, so that the shell takes over; go on with it.
+
+        By TSTP, which the kernel ignores where no shell could say `fg`: then it just goes on.
+        """
+        self.output.say_all(PATIENCE_MS)
+        if not self._is_in_front():  # else `fg` came while it ran behind, and now is its turn
+            self._take_terminal()
+            os.kill(os.getpid(), signal.SIGTSTP)
+        self.terminal = self._is_in_front()  # `fg`, not `bg`
+        if self.terminal:
+            self._put_in_front(self.minder.child)
         self.minder.forward(signal.SIGCONT)
 
     def _take_terminal(self) -> None:
+        """Come back to the front, unless the shell has put us behind."""
+        if self.terminal:
+            self._put_in_front(os.getpgrp())
+
+    def _is_in_front(self) -> bool:
         try:
-            os.tcsetpgrp(0, os.getpgrp())
+            return os.tcgetpgrp(0) == os.getpgrp()
+        except OSError:
+            return False  # the terminal was closed
+
+    def _put_in_front(self, group: int) -> None:
+        try:
+            os.tcsetpgrp(0, group)
         except OSError:
             pass  # it was closed
 
@@ -303,7 +316,7 @@ class Keeper:
         text = messages.render(
             topic, facts, self.spec, self.label, owner.run_id, owner.command_hash
         )
-        write_all(2, f"cronguard: {text}\n".encode("utf-8", "replace"))
+        self.output.say(f"cronguard: {text}\n".encode("utf-8", "replace"))
 
     def _record(self) -> str:
         from cronguard.runtime.report import run_record  # noqa: PLC0415
@@ -349,9 +362,10 @@ class Keeper:
             if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
                 spill.show()
         self._deliver_outbox()
-        if self.minder.child and self.terminal:
+        if self.minder.child:
             self._take_terminal()
         self.minder.dismiss()
+        self.output.say_all(DRAIN_MS)
 
     def _deliver_outbox(self) -> None:
         """Hand the store what it could not take before, if it is there now."""

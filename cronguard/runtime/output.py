@@ -19,6 +19,8 @@ from _thread import allocate_lock, start_new_thread
 from errno import EAGAIN, EINTR
 from select import POLLIN, poll
 
+from cronguard.runtime.clock import now_ms
+
 READ_BYTES = 1 << 16
 KEPT_BYTES = 16_384
 _HEAD_BYTES = 9
@@ -57,12 +59,21 @@ class Capture:
             self._tail = [b"".join(self._tail)]
 
     def text(self) -> str:
-        """Return head and tail as text; what is not UTF-8 shows as U+FFFD."""
+        """Return head and tail as text; what is not UTF-8 shows as U+FFFD.
+
+        Where something is missing between them, both are whole lines, if they have any: half a
+        line is hard to read, and half a password is not recognised by whoever masks them.
+        """
         with self._lock:
+            head = self._head
             tail = b"".join(self._tail)[-self.keep :]
-            gap = self.total - len(self._head) - len(tail)
-            between = f"\n[... {gap} bytes not kept ...]\n".encode() if gap else b""
-            return (self._head + between + tail).decode("utf-8", "replace")
+            if self.total > len(head) + len(tail):
+                head = head[: head.rfind(b"\n") + 1 or None]
+                tail = tail[tail.find(b"\n") + 1 :]
+            gap = self.total - len(head) - len(tail)
+            newline = "" if head.endswith(b"\n") else "\n"
+            between = f"{newline}[... {gap} bytes not kept ...]\n".encode() if gap else b""
+            return (head + between + tail).decode("utf-8", "replace")
 
 
 class Spill:
@@ -235,24 +246,64 @@ class Pump:
         if self._stop >= 0:
             os.close(self._stop)
             self._stop = -1
-        if timeout_ms < 0:
-            done = self._done.acquire()
-        else:
-            done = self._done.acquire(timeout=timeout_ms / 1000)
+        done = self._done.acquire(timeout=timeout_ms / 1000)
         if done:
             self._done.release()
         return done
 
 
-class Output:
-    """Both streams of one run."""
+class Voice:
+    """What cronguard itself says on stderr: by a thread, as a full pipe may not hold up the keeper.
 
-    __slots__ = ("_pumps", "capture", "err", "out", "spill")
+    The thread lives only while there is something to say.
+    """
+
+    __slots__ = ("_idle", "_lock", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._lock = allocate_lock()
+        self._idle = allocate_lock()
+
+    def say(self, data: bytes) -> None:
+        """Have *data* written; returns at once."""
+        with self._lock:
+            self._waiting.append(data)
+            if not self._idle.acquire(False):
+                return  # the thread is at it
+        try:
+            start_new_thread(self._write, ())
+        except RuntimeError:  # no room for a thread: a word that may wait is better than none
+            self._write()
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._idle.release()
+                    return
+                data = b"".join(self._waiting)
+                self._waiting = []
+            write_all(2, data)
+
+    def finish(self, timeout_ms: int) -> bool:
+        """Wait until all is said, at most so long."""
+        done = self._idle.acquire(timeout=timeout_ms / 1000)
+        if done:
+            self._idle.release()
+        return done
+
+
+class Output:
+    """Both streams of one run, and our own messages beside them."""
+
+    __slots__ = ("_pumps", "_voice", "capture", "err", "out", "spill")
 
     def __init__(self, quiet: bool, folder: str | None) -> None:
         self.capture = Capture()
         self.spill = Spill(folder) if quiet else None
         self._pumps: list[Pump] = []
+        self._voice = Voice()
         self.out = self._stream(1, quiet)
         self.err = self.out if self.out is not None and _is_same_file(1, 2) else None
         if self.err is None:
@@ -280,10 +331,19 @@ class Output:
         for pump in self._pumps:
             pump.start()
 
+    def say(self, data: bytes) -> None:
+        """Write our own *data* to stderr, without waiting for its reader."""
+        self._voice.say(data)
+
+    def say_all(self, timeout_ms: int) -> bool:
+        """Wait until our own words are written, at most so long: before we stop, or end."""
+        return self._voice.finish(timeout_ms)
+
     def finish(self, timeout_ms: int) -> bool:
-        """See `Pump.finish`; -1 waits for as long as our own readers take."""
-        done = [pump.finish(timeout_ms) for pump in self._pumps]
-        return all(done)
+        """See `Pump.finish`; *timeout_ms* is for all together."""
+        until = now_ms() + timeout_ms
+        done = [pump.finish(max(until - now_ms(), 0)) for pump in self._pumps]
+        return self.say_all(max(until - now_ms(), 0)) and all(done)
 
 
 def _is_same_file(one: int, other: int) -> bool:

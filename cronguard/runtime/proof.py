@@ -13,6 +13,7 @@ guardian as well), the process group (setsid leaves it).
 from __future__ import annotations
 
 import os
+from errno import ELOOP
 
 from cronguard.runtime import identity
 from cronguard.runtime.tree import start_of
@@ -39,8 +40,14 @@ def leave_mark(state: str | None, run_id: str) -> None:
 
 
 def make_private(folder: str) -> None:
-    """Make a folder of the state folder, and that one too, for nobody else's eyes."""
-    os.makedirs(os.path.dirname(folder), 0o700, exist_ok=True)
+    """Make a folder of the state folder, and that one too, for nobody else's eyes.
+
+    Raises: OSError, also where a link stands in the place of the state folder: it is not followed.
+    """
+    state = os.path.dirname(folder)
+    os.makedirs(state, 0o700, exist_ok=True)
+    if os.path.islink(state):
+        raise OSError(ELOOP, os.strerror(ELOOP), state)
     os.makedirs(folder, 0o700, exist_ok=True)
 
 

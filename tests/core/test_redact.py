@@ -42,7 +42,7 @@ def test_s1_o5_a_password_in_argv_is_masked(argv: list[str]) -> None:
     "argv",
     [
         ["backup", "--all", "/srv"],
-        ["sh", "-c", "for i in 1 2; do echo  \"$i\" | wc -l; done\n"],
+        ["sh", "-c", 'for i in 1 2; do echo  "$i" | wc -l; done\n'],
         ["curl", "https://example.com:8080/a?b=c#d"],
         ["git", "clone", "ssh://git@example.com/x.git"],
         ["tool", "--no-cache", "user@example.com"],
@@ -79,7 +79,10 @@ def test_known_secrets_are_masked_wherever_they_stand() -> None:
     [
         ("redis://u:p@h", "redis://u:***@h"),
         ("redis://:p@h", "redis://:***@h"),
-        ("see redis://u:p@h and http://a:b@c/d, or not", "see redis://u:***@h and http://a:***@c/d, or not"),
+        (
+            "see redis://u:p@h and http://a:b@c/d, or not",
+            "see redis://u:***@h and http://a:***@c/d, or not",
+        ),
         ("redis://u:p@q@h/", "redis://u:***@h/"),
         ("http://h:80/u@x", "http://h:80/u@x"),
         ("http://user@h", "http://user@h"),
