@@ -19,8 +19,10 @@ def main() -> int:
     if arguments[:1] == ["run"]:
         from cronguard.runtime.main import run  # noqa: PLC0415 - one of the two
 
-        # Everything was written with os.write: the interpreter need not be taken down (3 ms).
-        os._exit(run(arguments[1:]))
+        status = run(arguments[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()  # of --help and --dry-run; a run itself has left nothing there
+        os._exit(status)  # the interpreter need not be taken down (3 ms)
     from cronguard.admin.cli import main as admin  # noqa: PLC0415
 
     return admin(arguments)

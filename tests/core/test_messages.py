@@ -118,7 +118,7 @@ def test_a_lock_that_would_last_too_long_is_called_odd() -> None:
     odd = told("skipped", {"reason": "held", "holder": HOLDER, "left": 3_660_993})
     assert "unlock" not in usual
     assert "clock set back" in odd
-    assert "`cronguard unlock backup`" in odd
+    assert "`cronguard unlock backup --force`" in odd
 
 
 @pytest.mark.parametrize(
