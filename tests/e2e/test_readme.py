@@ -1,0 +1,158 @@
+"""The README, word for word: its commands run, its snippets are accepted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Place
+from tests.process.lab import until
+from tests.shape import readme, source
+
+READING = readme.block("sh", "cronguard status").lines
+OFFLINE = ("No matching distribution", "Could not find a version", "Temporary failure in name")
+
+
+def shell(place: Place, text: str) -> subprocess.CompletedProcess[str]:
+    """Run *text* with /bin/sh in the place."""
+    return subprocess.run(
+        ["/bin/sh", "-c", place.local(text)],
+        env=place.env,
+        cwd=place.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def in_copy(copy: Path, text: str, home: Path) -> str:
+    """Run *text* in a fresh clone; skip when there is no package registry in reach."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
+    # This interpreter is the one to try, whatever `python3` is.
+    tools = home / "tools"
+    tools.mkdir()
+    real = os.path.realpath(sys.executable)
+    (tools / "python3").write_text(f'#!/bin/sh\nexec "{real}" "$@"\n')
+    (tools / "python3").chmod(0o755)
+    env = kept | {"HOME": str(home), "PATH": f"{tools}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", text],
+        cwd=copy,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode and any(words in done.stderr for words in OFFLINE):
+        pytest.skip("no package registry can be reached from here")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_make_run_guards_a_backup_in_a_fresh_clone(copy: Path, tmp_path: Path) -> None:
+    """The first command of the README: it sets itself up, works, and shows the record."""
+    first, second = readme.blocks("sh")[0].lines
+    assert (first, second) == ("make run", "make test")  # the second is what runs this test
+    home = tmp_path / "home"
+    home.mkdir()
+    told = in_copy(copy, first, home)
+    assert "sample-" in told
+    assert " is good: " in told
+    assert told.count("succeeded") == 2, "in status and in history"
+    assert len(list((copy / "build" / "backups").glob("*.tar.gz"))) == 1
+    assert not list(home.rglob("*cronguard*")), "nothing outside the checkout is touched"
+
+
+def test_the_installation_works(copy: Path, tmp_path: Path) -> None:
+    """The commands that install it, word for word."""
+    home = tmp_path / "home"
+    home.mkdir()
+    told = in_copy(copy, readme.block("sh", "pip").text, home)
+    assert told.splitlines()[-1].startswith("cronguard ")
+
+
+def test_the_crontab_lines_run(place: Place) -> None:
+    """Each line's command does, given to the shell as cron gives it, what its job is."""
+    lines = [line for line in readme.block("crontab").lines if "cronguard" in line]
+    said = []
+    for line in lines:
+        command = line.split(maxsplit=5)[5]
+        assert "%" not in command, "cron would turn it into a newline"
+        done = shell(place, command)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        said.append(done.stdout)
+    assert said == ["invoices --all\n", "", "fetch-rates\n"]
+    names = ("invoices", "backup", "rates")
+    assert [place.records(name)[0]["outcome"] for name in names] == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize("line", READING)
+def test_the_commands_that_look_and_steer_run(place: Place, line: str) -> None:
+    """On a job that runs and has been skipped; 1 is an answer, too: no."""
+    holder = place.start("run", "-n", "backup", "-k", "1s", "--", "sh", "-c", "echo on; sleep 60")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"on\n"
+    assert shell(place, "cronguard run -n backup -- true").returncode == 0
+    done = shell(place, line)
+    no = "unlock" in line or "logs" in line  # it lives, and its output is kept when it ends
+    assert done.returncode == (1 if no else 0), done.stderr
+    assert "backup" in done.stdout + done.stderr
+    if "stop" in line:
+        until("the end of the run", lambda: holder.poll() is not None)
+
+
+def test_the_configuration_commands_run(place: Place) -> None:
+    """Writing a first file, checking it, and looking at what would be run."""
+    for line in readme.block("sh", "config init").lines:
+        done = shell(place, line)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    assert (place.folder / "cronguard.toml").stat().st_mode & 0o077 == 0
+    assert not place.ask(lambda history: history.jobs()), "--dry-run runs nothing"
+
+
+@pytest.mark.parametrize(
+    "text", [readme.block("toml").text, source.read("examples/cronguard.toml")]
+)
+def test_the_configuration_examples_are_accepted(place: Place, text: str) -> None:
+    """What stands in the README and in examples/ passes `config check`; no password shows."""
+    password = place.folder / "store-password"
+    password.write_text("canary\n")
+    password.chmod(0o600)
+    file = place.folder / "c.toml"
+    file.write_text(text.replace("/etc/cronguard/store-password", str(password)))
+    file.chmod(0o600)
+    done = shell(place, f"cronguard config check -c {file}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for job in tomllib.loads(text)["jobs"]:
+        done = shell(place, f"cronguard run -c {file} --name {job} --dry-run")
+        assert (done.returncode, done.stderr) == (0, ""), job
+        assert "redis.example.com" in done.stdout
+        assert "canary" not in done.stdout
+
+
+def test_the_crontab_example_names_commands_as_the_readme_does() -> None:
+    """examples/crontab is the README's, with comments."""
+    shown = [line for line in readme.block("crontab").lines if "rates" not in line]
+    lines = source.read("examples/crontab").splitlines()
+    assert [line for line in lines if line[:1] != "#"] == shown
+
+
+def test_the_backup_example_notices_a_bad_archive(place: Place) -> None:
+    """An archive that does not give the same files back never takes its place."""
+    folder = place.folder / "source"
+    folder.mkdir()
+    (folder / "a").write_text("data")
+    script = source.ROOT / "examples" / "backup.sh"
+    good = shell(place, f"{script} source target")
+    assert good.returncode == 0, good.stderr
+    place.script("bin/tar", '#!/bin/sh\n/bin/tar "$@"\ncase "$1" in -xzf) echo x > "$4/a";; esac\n')
+    bad = shell(place, f"{script} source target")
+    assert bad.returncode == 1
+    names = os.listdir(place.folder / "target")
+    assert len(names) == 1, "the good one, and nothing unfinished"
+    assert shell(place, f"{script} nowhere target").returncode == 66

@@ -1,0 +1,164 @@
+"""systemd itself runs the units: it boots as PID 1 of namespaces of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Place
+from tests.process.lab import is_alive, until
+from tests.servers import die_with_us
+from tests.shape import readme, source
+
+SYSTEMD = Path("/lib/systemd/systemd")
+LAB = ["unshare", "--pid", "--fork", "--mount", "--cgroup", "--uts", "--ipc", "--kill-child"]
+# Private folders first: systemd cleans, and writes into, what it takes for its own.
+INSIDE = """
+set -e
+mount --make-rprivate /
+mount -t proc proc /proc
+umount -R /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+units="$1/units"
+mount -t tmpfs tmpfs /mnt
+count=0
+for kept in "$@"; do
+    count=$((count + 1))
+    mkdir "/mnt/$count"
+    mount --bind "$kept" "/mnt/$count"
+done
+for folder in /tmp /run /var/tmp /var/log /var/lib/systemd /etc/systemd/system; do
+    mount -t tmpfs tmpfs "$folder"
+done
+count=0
+for kept in "$@"; do
+    count=$((count + 1))
+    mkdir -p "$kept"
+    mount --bind "/mnt/$count" "$kept"
+done
+mkdir -p /run/systemd/system
+cp "$units"/* /run/systemd/system
+for unit in systemd-tmpfiles-setup systemd-tmpfiles-setup-dev systemd-tmpfiles-clean \
+    systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved systemd-timesyncd \
+    systemd-journal-flush systemd-update-utmp systemd-random-seed; do
+    ln -s /dev/null "/run/systemd/system/$unit.service"
+done
+unset NOTIFY_SOCKET
+export container=lab
+exec /lib/systemd/systemd --system --unit=lab.target --log-target=null --show-status=0
+"""
+TARGET = "[Unit]\nDescription=lab\nAllowIsolate=yes\n"
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.debian,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make namespaces"),
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="needs Debian's package systemd"),
+]
+
+
+class Host:
+    """A systemd that runs, and how to speak to it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        # What would be hidden by the private folders, and is needed there.
+        needed = [str(place.folder), str(source.ROOT), sys.prefix]
+        kept = [path for path in needed if path.startswith(("/tmp/", "/run/", "/var/"))]
+        argv = [*LAB, "/bin/sh", "-c", INSIDE, "sh", *kept]
+        self.outside = subprocess.Popen(
+            argv, env=place.env, stdin=subprocess.DEVNULL, preexec_fn=die_with_us
+        )
+        place.started.append(self.outside)
+        children = Path(f"/proc/{self.outside.pid}/task/{self.outside.pid}/children")
+        self.pid = str(until("the first process", lambda: children.read_text().split()[:1])[0])  # type: ignore[index]
+        until(
+            "systemd",
+            lambda: self.do("is-system-running").stdout.strip() in ("running", "degraded"),
+        )
+
+    def do(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `systemctl WORDS` there."""
+        return subprocess.run(
+            ["nsenter", "-t", self.pid, "-p", "-m", "-C", "-u", "-i", "systemctl", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def property(self, unit: str, name: str) -> str:
+        """Return one property of a unit."""
+        return self.do("show", "--value", "-p", name, unit).stdout.strip()
+
+
+@pytest.fixture
+def host(place: Place) -> Iterator[Host]:
+    """A systemd with the project's units, the README's, and jobs to run."""
+    units = place.folder / "units"
+    units.mkdir()
+    for name in ("cronguard@.service", "cronguard@.timer"):
+        text = source.read(f"systemd/{name}").replace("/usr/bin/cronguard", place.cronguard)
+        (units / name).write_text(text)
+    drop_in = units / "cronguard@.service"
+    environment = f"Environment=CRONGUARD_STATE_DIR={place.state} LAB_MARK={place.mark}\n"
+    environment += f"Environment=CRONGUARD_CONFIG={place.folder}/c.toml\n"
+    drop_in.write_text(drop_in.read_text() + environment)
+    (units / "lab.target").write_text(TARGET)
+    tree = "setsid -f sleep 600; (sleep 600 &); echo up > up; exec sleep 600"
+    place.script("bin/tree", f"#!/bin/sh\ncd {place.folder}\n{tree}\n")
+    config = place.folder / "c.toml"
+    config.write_text(
+        '[jobs.backup]\ncommand = "exit 0"\n'
+        '[jobs.wrong]\ncommand = "exit 7"\n'
+        f'[jobs.slow]\ncommand = ["{place.folder}/bin/tree"]\ntimeout = "300ms"\n'
+        f'[jobs.long]\ncommand = ["{place.folder}/bin/tree"]\n'
+    )
+    config.chmod(0o600)
+    found = Host(place)
+    yield found
+    found.outside.kill()
+    found.outside.wait()
+
+
+def test_systemd_runs_stops_and_judges_jobs(host: Host) -> None:
+    """Success, failure, timeout and stop, by the unit as it is shipped and the README's words."""
+    place = host.place
+    for line in readme.block("systemctl").lines:
+        done = host.do(*line.split()[1:])
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    assert place.records("backup")[0]["outcome"] == "succeeded"
+    assert host.property("cronguard@backup.timer", "ActiveState") == "active"
+
+    assert host.do("start", "cronguard@wrong.service").returncode == 1
+    assert host.property("cronguard@wrong.service", "ExecMainStatus") == "7"
+
+    assert host.do("start", "cronguard@slow.service").returncode == 1
+    assert host.property("cronguard@slow.service", "ExecMainStatus") == "124"
+    assert place.records("slow")[0]["outcome"] == "timed_out"
+    assert host.property("cronguard@slow.service", "TasksCurrent") in ("0", "[not set]")
+
+    (place.folder / "up").unlink()
+    assert host.do("start", "--no-block", "cronguard@long.service").returncode == 0
+    until("the job's tree", lambda: place.said("up"))
+    keeper = host.property("cronguard@long.service", "MainPID")
+    assert host.do("stop", "cronguard@long.service").returncode == 0
+    assert host.property("cronguard@long.service", "ActiveState") == "inactive", "and not failed"
+    record = place.records("long")[0]
+    assert (record["outcome"], record["reason"], record["signal"]) == ("stopped", "signal", 15)
+    assert record["exit_status"] == 143
+    assert keeper != "0"
+    until("that nothing is left", lambda: not [p for p in place.marked() if is_sleep(p)])
+
+
+def is_sleep(pid: int) -> bool:
+    """Tell whether it is one of the jobs' processes."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return command.startswith(b"sleep") and is_alive(pid)
