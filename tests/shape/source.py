@@ -52,13 +52,13 @@ def tracked() -> list[str]:
         listed = None
     if listed is not None and listed.returncode == 0:
         return sorted(path for path in listed.stdout.splitlines() if (ROOT / path).exists())
-    made = (".git", ".venv", "build", "dist", "__pycache__", ".pytest", ".mypy", ".ruff", ".hypo")
-    made += ("cronguard_supervisor.egg-info",)
+    made = [".git", ".venv", "build", "dist", "__pycache__", ".pytest", ".mypy", ".ruff", ".hypo"]
+    made += ["cronguard_supervisor.egg-info"]
     return sorted(
         str(Path(folder, name).relative_to(ROOT))
         for folder, folders, names in os.walk(ROOT)
         for name in names
-        if not any(part.startswith(made) for part in Path(folder).relative_to(ROOT).parts)
+        if not any(part.startswith(tuple(made)) for part in Path(folder).relative_to(ROOT).parts)
     )
 
 
