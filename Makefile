@@ -19,7 +19,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 SOURCES := $(shell find cronguard packaging/bin -type f -not -name '*.pyc')
 
 # What cron gives a job: next to nothing. So no setting of yours has a part in the demonstration.
-DEMO := env -i PATH="$(CURDIR)/$(BIN):/usr/bin:/bin" HOME="$(CURDIR)/build" \
+DEMO := env -i PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):/usr/bin:/bin" HOME="$(CURDIR)/build" \
 	CRONGUARD_STATE_DIR="$(CURDIR)/$(STATE)"
 
 .PHONY: run test lint bench faults clean
@@ -35,8 +35,9 @@ run: $(VENV)/.package
 	@echo '$$ cronguard history backup'
 	@$(DEMO) cronguard history backup
 
+# PYTHONPATH: some tests start helpers of their own, which import from the tests, too.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	PYTHONPATH="$(CURDIR)" $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -15,6 +16,17 @@ import pytest
 PATIENCE_S = 3.0
 SHARED_MEMORY = Path("/dev/shm")
 MUST_RUN_IN_CI = ("root", "debian")
+
+
+def pytest_configure() -> None:
+    """Undo what `nohup`, or a shell that starts us in the background, does to signals.
+
+    What is ignored here would be ignored in every process that a test starts, and stay so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -46,15 +46,23 @@ def run(argv: list[str]) -> int:
         return show(resolved)
     try:
         return _guard(resolved)
-    except Exception as error:
-        if resolved.debug:
-            raise
-        os.write(
-            2,
-            f"cronguard: {resolved.spec.name}: internal error: {type(error).__name__}: {error}\n"
-            "  Run it with --debug for the details, and please report them.\n".encode(),
-        )
+    except Exception as error:  # noqa: BLE001  (the one place where a bug becomes a message)
+        os.write(2, explain_bug(error, resolved).encode("utf-8", "replace"))
         return exits.OWN_FAILURE
+
+
+def explain_bug(error: Exception, resolved: Resolved) -> str:
+    """Return what to say of an error of our own; the store's password is in no line of it."""
+    from cronguard.core.redact import text  # noqa: PLC0415
+
+    said = f"cronguard: {resolved.spec.name}: internal error: {type(error).__name__}: {error}\n"
+    if resolved.debug:
+        from traceback import format_exception  # noqa: PLC0415
+
+        said += "".join(format_exception(error))
+    else:
+        said += "  Run it with --debug for the details, and please report them.\n"
+    return text(said, resolved.secrets)
 
 
 def _check_address(resolved: Resolved) -> None:

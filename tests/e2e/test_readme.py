@@ -106,6 +106,13 @@ def test_the_commands_that_look_and_steer_run(place: Place, line: str) -> None:
         until("the end of the run", lambda: holder.poll() is not None)
 
 
+def test_doctor_runs(place: Place) -> None:
+    """Nothing has failed on this host; warnings there may be."""
+    done = shell(place, readme.block("sh", "doctor").text)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "keeper killed" in done.stdout
+
+
 def test_the_configuration_commands_run(place: Place) -> None:
     """Writing a first file, checking it, and looking at what would be run."""
     for line in readme.block("sh", "config init").lines:

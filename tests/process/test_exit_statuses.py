@@ -173,7 +173,8 @@ def test_p18_the_child_has_default_signals_and_an_empty_mask(local: Lab) -> None
     done = local.call("run", "--", "cat", "/proc/self/status", preexec_fn=spoil)
     fields = [line.split() for line in done.stdout.decode().splitlines()]
     wanted = ("SigBlk:", "SigIgn:", "SigCgt:")
-    values = {words[0]: int(words[1], 16) for words in fields if words[0] in wanted}
+    of_libc = 1 << 31 | 1 << 32  # signals 32 and 33: libc keeps them to itself and sets them anew
+    values = {words[0]: int(words[1], 16) & ~of_libc for words in fields if words[0] in wanted}
     assert values == {"SigBlk:": 0, "SigIgn:": 0, "SigCgt:": 0}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[3]
 HELPER = Path(__file__).with_name("full_disk.py")
 pytestmark = [
     pytest.mark.root,
@@ -25,6 +26,7 @@ def on_a_small_disk(case: str, folder: Path) -> dict[str, object]:
     """Run one case of the helper on a disk of its own."""
     done = subprocess.run(
         ["unshare", "--mount", sys.executable, str(HELPER), case, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
