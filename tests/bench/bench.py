@@ -137,7 +137,7 @@ class Row:
             return ""
         if not self._meets(self.must):
             return "MISSED"
-        return "aim" if self.aim is None or self._meets(self.aim) else "must"
+        return "aim" if self.aim is not None and self._meets(self.aim) else "must"
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Return the line as text."""

@@ -200,8 +200,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     new = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout"
     signed = "-CA ca.pem -CAkey ca.key -addext subjectAltName=DNS:redis.test,IP:127.0.0.1"
+    signed += " -addext keyUsage=digitalSignature,keyCertSign"  # Python 3.13 insists on it
     commands = [
-        f"{new} ca.key -out ca.pem -subj /CN=ca",
+        f"{new} ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign,cRLSign",
         f"{new} key.pem -out cert.pem -subj /CN=redis.test {signed}",
     ]
     for command in commands:
