@@ -31,12 +31,14 @@ from select import POLLHUP, POLLIN, poll
 
 from cronguard.core import exits
 from cronguard.runtime import child, kernel
-from cronguard.runtime.tree import Tree, describe
+from cronguard.runtime.tree import Tree, describe, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+
+    from cronguard.runtime.cage import Cage
 else:
     import _signal as signal
 
@@ -169,6 +171,7 @@ class Guardian:
         self.killing = 0
         self.told_exit = False
         self.told_dead = False
+        self.cage: Cage | None = None
         self.settled = False
         self.let_go = False
 
@@ -197,7 +200,13 @@ class Guardian:
 
     def serve(self) -> int:
         """Serve the keeper until it says bye, or until it is dead and the tree as well."""
-        import resource  # noqa: F401, PLC0415  (wait4 wants it: load it while the keeper is busy)
+        # wait4 wants `resource`: load it, and what killing may need, while the keeper is busy
+        import resource  # noqa: F401, PLC0415
+
+        from cronguard.runtime import cage  # noqa: PLC0415
+
+        me = os.getpid()
+        self.cage = cage.Cage(lambda pid: is_below(pid, me))
 
         while True:
             ready = self.poller.poll(self._pause())
@@ -302,6 +311,7 @@ class Guardian:
         for number in {self.stdio.out, self.stdio.err} - {None}:
             os.close(number)  # type: ignore[arg-type]
         self.tree.lead(pid)
+        self.tree.cage = self.cage
         self.report = reader
         self.poller.register(reader, POLLIN)
 

@@ -12,7 +12,7 @@ from select import poll
 
 from cronguard.core import events as ev
 from cronguard.runtime.clock import now_ms
-from cronguard.runtime.tree import Tree
+from cronguard.runtime.tree import Tree, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Minder:
             words = self._link.receive()
             if words is None:
                 self._alive = False
-                self._orphans.reap()
+                self._take_over()
                 heard.append(ev.GuardianDied())
             elif words:
                 self._heard_at = now
@@ -98,6 +98,14 @@ class Minder:
             case [_, *text]:
                 return ev.Unkillable(" ".join(text))
         raise ValueError("an empty message")
+
+    def _take_over(self) -> None:
+        """Be what the guardian was: its orphans are ours now."""
+        from cronguard.runtime.cage import Cage  # noqa: PLC0415  (when a guardian was killed)
+
+        me = os.getpid()
+        self._orphans.cage = Cage(lambda pid: is_below(pid, me))
+        self._orphans.reap()
 
     def _note_used(self, words: list[str]) -> None:
         user_us, system_us, rss_kb = words

@@ -18,6 +18,7 @@ from select import POLLIN, poll
 
 from cronguard.core.exits import OWN_FAILURE
 from cronguard.runtime import guardian, kernel
+from cronguard.runtime.cage import own_cgroup
 from cronguard.runtime.child import Stdio
 from cronguard.runtime.clock import now_ms
 from cronguard.runtime.tree import Tree, children_of, start_of, stat_fields
@@ -236,23 +237,7 @@ def _cgroup() -> tuple[bool | None, str]:
         os.rmdir(leaf)
     if not kills:
         return None, "writable, but this kernel has no cgroup.kill (5.14); cronguard does without"
-    return True, f"{folder} is writable, with cgroup.kill"
-
-
-def own_cgroup() -> str | None:
-    """Return the folder of this process's cgroup v2, or None if there is none."""
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-            own = [line[3:].rstrip("\n") for line in file if line.startswith("0::")]
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            mounts = [line.split() for line in file]
-    except OSError:
-        return None
-    for fields in mounts:
-        if own and fields[fields.index("-") + 1] == "cgroup2":
-            folder = (fields[4] + own[0]).rstrip("/")
-            return folder if os.path.isdir(folder) else None
-    return None
+    return True, f"{folder} is writable: what survives KILL one by one is killed as one there"
 
 
 # -- all of them together -------------------------------------------------------------------------

@@ -17,8 +17,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterator
+
+    from cronguard.runtime.cage import Cage
 else:
     import _signal as signal  # the C core: `signal` builds enums for 4 ms
+
+CAGE_AFTER = 20
+"""So many passes of killing one by one do for any tree but one that forks all the while."""
 
 
 def children_of(pid: int) -> list[int]:
@@ -71,6 +76,8 @@ class Tree:
         self.system_us = 0
         self.max_rss_kb = 0
         self._anchored = False
+        self._kills = 0
+        self.cage: Cage | None = None
 
     def lead(self, pid: int) -> None:
         """Note the child that leads the process group."""
@@ -131,6 +138,8 @@ class Tree:
             try:
                 seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
+                if self.cage is not None:
+                    self.cage.remove()
                 return True
             if seen is None:  # somebody lives
                 return False
@@ -190,7 +199,8 @@ class Tree:
         """Kill everybody once: the group as one, then whoever left it, from the top down.
 
         Whoever forks faster than we can read is stopped first: a stopped process forks no more.
-        Call it until `reap` says that nothing is left.
+        Who is left after a few calls is put into a control group and killed with it, where we may
+        make one. Call it until `reap` says that nothing is left.
         """
         self.signal_group(signal.SIGKILL)
         left = self.survivors()
@@ -205,6 +215,9 @@ class Tree:
             left = self.survivors()
         for pid in left:
             self._signal_one(pid, signal.SIGKILL)
+        self._kills += 1
+        if self.cage is not None and left and self._kills > CAGE_AFTER:
+            self.cage.kill(left)
 
     def _signal_one(self, pid: int, signum: int) -> None:
         try:
