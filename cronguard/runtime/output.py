@@ -23,6 +23,8 @@ from cronguard.runtime.clock import now_ms
 
 READ_BYTES = 1 << 16
 KEPT_BYTES = 16_384
+LAST_BYTES = 1 << 20
+"""More than a pipe holds: whoever writes on after the end does not hold it up."""
 _HEAD_BYTES = 9
 
 
@@ -47,8 +49,11 @@ class Capture:
             if room > 0:
                 self._head += data[:room]
                 data = data[room:]
-            if data:
-                self._add_tail(data[-self.keep :])
+            if len(data) >= self.keep:  # the whole tail, and cut only when it is asked for
+                self._tail = [data]
+                self._tail_bytes = len(data)
+            elif data:
+                self._add_tail(data)
 
     def _add_tail(self, data: bytes) -> None:
         self._tail.append(data)
@@ -222,16 +227,18 @@ class Pump:
         poller.register(self._reader, POLLIN)
         poller.register(stopped, POLLIN)
         heard = True
-        while True:
-            ready = poller.poll()
+        rest = LAST_BYTES
+        while rest > 0:
             try:
                 data = os.read(self._reader, READ_BYTES)
             except BlockingIOError:
-                if any(number == stopped for number, _ in ready):
+                if all(number == stopped for number, _ in poller.poll()):
                     return
                 continue
             if not data:
                 return
+            if self._stop < 0:  # the end: what was in the pipe, not what a daemon still writes
+                rest -= len(data)
             self._capture.add(data)
             if self._spill is not None:
                 self._spill.add(self._target, data)
