@@ -10,12 +10,13 @@ class Action:
 
 
 class Acquire(Action):
-    """Ask for the lease; `evict` names a holder that is proven dead."""
+    """Ask for the lease; `evict` names a holder that is proven dead, `until` ends the attempt."""
 
-    __slots__ = ("evict",)
+    __slots__ = ("evict", "until")
 
-    def __init__(self, evict: str | None) -> None:
+    def __init__(self, evict: str | None, until: int) -> None:
         self.evict = evict
+        self.until = until
 
 
 class Renew(Action):

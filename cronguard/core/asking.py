@@ -17,6 +17,8 @@ STOP_SIGNALS = frozenset((1, 2, 3, 15))
 """HUP, INT, QUIT and TERM stop the run; every other signal is only forwarded."""
 QUEUE_POLL_MS = 1_000
 """How often a waiting run asks, at the least: it keeps its place in the queue alive."""
+REPLICAS_MS = 600
+"""In less time replicas need not be asked: what was granted could not be given back any more."""
 
 
 class Asking(Ending):
@@ -34,7 +36,7 @@ class Asking(Ending):
         self._retry_at = None
         if self._store_until is None:
             self._store_until = now + self.spec.store_timeout
-        return [do.Acquire(evict)]
+        return [do.Acquire(evict, self._store_until)]
 
     def _woken(self, _event: Event, now: int) -> list[Action]:
         if self._queued and not self._trouble:
@@ -58,6 +60,7 @@ class Asking(Ending):
         lease = Holding(self.times, event.token, event.index, event.sent_at, self.jitter)
         if now >= lease.give_up_at:  # we were stopped meanwhile: asking again extends it
             return self._ask(now)
+        lease.clock.stepped(event.clock, event.sent_at, now)
         self.lease = lease
         self.phase = SPAWNING
         return [*self._arm(lease), do.Spawn()]
@@ -101,7 +104,10 @@ class Asking(Ending):
         if self._store_until is not None and now >= self._store_until:
             return self._store_failed(now)
         self.phase = WAITING
-        self._retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
+        retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
+        left = (self._store_until or retry_at) - retry_at
+        if not self.spec.min_replicas or left >= REPLICAS_MS:
+            self._retry_at = retry_at
         return []
 
     def _denied(self, event: ev.Denied, now: int) -> list[Action]:
@@ -138,6 +144,13 @@ class Asking(Ending):
         self._end(record.STOPPED, exits.of_signal(signum), reason)
         said = self._say("stopped_early", signum=signum, reason=reason)
         return [said, *self._close_up(now, release=True, forget_slot=True)]
+
+    def _guardian_died_before(self, _event: Event, now: int) -> list[Action]:
+        self._end(record.NOT_STARTED, exits.OWN_FAILURE, "guardian_killed")
+        return [
+            self._say("guardian_died_early"),
+            *self._close_up(now, release=True, forget_slot=True),
+        ]
 
     def _arm(self, lease: Holding) -> list[Action]:
         if self.spec.dead_man == "off" or self._keeps_on_losing():

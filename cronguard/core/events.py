@@ -1,8 +1,8 @@
 """What the run's machine can see. Replies of a store, news of the processes, signals, time.
 
 `sent_at` is when the request that is answered was sent, in monotonic ms: a lease counts from
-there. `clock` is the store's own clock in ms since the epoch. `left` is how long the store will
-still keep the lease in the way, in ms.
+there. `clock` is the store's own clock in ms since the epoch, 0 where leases do not end by one.
+`left` is how long the store will still keep the lease in the way, in ms.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ class Queued(Event):
 
 
 class Refused(Event):
-    """It may not start: reason `conflict`, `slot_done`, `paused` or `dead_man_required`."""
+    """It may not start, by the store's word (`conflict`, `slot_done`, `paused`) or this host's.
+
+    The host's reasons are `dead_man_required` and `isolation_refused`.
+    """
 
     __slots__ = ("reason", "why")
 
@@ -127,8 +130,17 @@ class Denied(Event):
         self.why = why
 
 
+class Flawed(Event):
+    """The store works, but is not what it is taken for, and can do less; told once."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
 class Woken(Event):
-    """Something happened to the job in the store: ask again now."""
+    """Something happened to the job in the store, or to the connection: ask again now."""
 
     __slots__ = ()
 

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from cronguard.core.spec import Owner
 
 
+CLOCK_STEP_MS = 1_000
+"""Smaller steps of the store's clock are not worth a word."""
+
+
 class Run(Asking):
     """One run of a job, from before the lease to after the record.
 
@@ -221,6 +225,11 @@ class Run(Asking):
             todo.append(self._say("reclaimed"))
         elif lease.failing_since is not None:
             todo.append(self._say("recovered", since=now - lease.failing_since))
+        stepped = lease.clock.stepped(event.clock, event.sent_at, now)
+        if stepped:
+            lease.hurry()
+        if abs(stepped) >= CLOCK_STEP_MS:
+            todo.append(self._say("clock_stepped", by=stepped))
         lease.extended(event.sent_at)
         self._warned = False
         todo += self._arm(lease)
@@ -248,6 +257,14 @@ class Run(Asking):
         lease.vanished = True
         lease.asking = True
         return [do.Reclaim(lease.token, lease.index)]
+
+    def _woken_holding(self, _event: Event, now: int) -> list[Action]:
+        if self.lease is not None and not self._lost and self.lease.failing_since is None:
+            self.lease.woken(now)
+        return []
+
+    def _flawed(self, event: ev.Flawed, _now: int) -> list[Action]:
+        return [self._say("store_flawed", why=event.why)]
 
     def _taken(self, event: ev.Taken, _now: int) -> list[Action]:
         if self.lease is None or self._lost:
@@ -281,14 +298,15 @@ _ROWS: tuple[tuple[object, ...], ...] = (
  (ev.Closed,      _,                     _,                     _,                _,                _,                _,                _,                _R._closed,       _),
  (ev.Unavailable, _,                     _R._ask_failed,        _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._close_failed, _),
  (ev.Denied,      _,                     _R._denied,            _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._close_denied, _),
- (ev.Woken,       _R._woken,             _R._woken_asking,      _,                _,                _,                _,                _,                _,                _),
+ (ev.Flawed,      _,                     _,                     _R._flawed,       _R._flawed,       _R._flawed,       _R._flawed,       _R._flawed,       _,                _),
+ (ev.Woken,       _R._woken,             _R._woken_asking,      _,                _R._woken_holding, _R._woken_holding, _R._woken_holding, _R._woken_holding, _,             _),
  (ev.Spawned,     _,                     _,                     _R._spawned,      _,                _R._spawned,      _R._spawned,           _,                _,                _),
  (ev.NotSpawned,  _,                     _,                     _R._not_spawned,  _,                _R._not_spawned,  _R._not_spawned,  _,                _,                _),
  (ev.Exited,      _,                     _,                     _,                _R._exited,       _R._exited,       _R._exited,       _,                _,                _),
  (ev.Suspended,   _,                     _,                     _,                _R._suspended,    _,                _,                _,                _,                _),
  (ev.TreeDead,    _,                     _,                     _,                _R._tree_dead,    _R._tree_dead,    _R._tree_dead,    _R._tree_dead,    _,                _),
  (ev.Unkillable,  _,                     _,                     _,                _,                _R._unkillable,   _R._unkillable,   _,                _,                _),
- (ev.GuardianDied, _,                    _,                     _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _,            _),
+ (ev.GuardianDied, _R._guardian_died_before, _R._guardian_died_before, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _,            _),
  (ev.Signalled,   _R._signalled_before,  _R._signalled_before,  _R._defer,        _R._signalled,    _R._forward,      _,                _R._signalled,    _,                _),
  (ev.StopAsked,   _R._stop_asked_before, _R._stop_asked_before, _R._defer,        _R._stop_asked,   _,                _,                _R._stop_asked,   _,                _),
  (ev.Tick,        _R._ask_tick,          _R._ask_tick,          _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._close_tick,   _),

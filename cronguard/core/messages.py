@@ -179,6 +179,13 @@ def _store_unguarded(c: Context) -> str:
     )
 
 
+def _store_flawed(c: Context) -> str:
+    return (
+        f"{c.job}: {c.text('why')}; run {c.run} survives fewer failures than it should.\n"
+        "  Check --store / CRONGUARD_STORE; another run does not start with it."
+    )
+
+
 def _stopped_early(c: Context) -> str:
     if c.facts["reason"] == "signal":
         return f"{c.job}: not started: got {signal_name(c.ms('signum'))} before the lock."
@@ -235,6 +242,13 @@ def _guardian_died(c: Context) -> str:
     return f"{c.job}: cronguard's guardian process was killed; killing the run with it."
 
 
+def _guardian_died_early(c: Context) -> str:
+    return (
+        f"{c.job}: not started: cronguard's guardian process was killed.\n"
+        "  Look for the OOM killer, or a careless `kill`, in this host's kernel log."
+    )
+
+
 def _lost_unrenewed(c: Context) -> str:
     return (
         f"{c.job}: lock lost: {c.store} did not renew it for {span(c.ms('since'))}"
@@ -279,6 +293,16 @@ def _renew_failing(c: Context) -> str:
     )
 
 
+def _clock_stepped(c: Context) -> str:
+    by = c.ms("by")
+    where = "forward" if by > 0 else "back"
+    return (
+        f"{c.job}: the clock of {c.store} was set {where} by {span(abs(by))}, and locks end by "
+        "that clock; renewing twice as often from here on.\n"
+        "  Let NTP slew the clock of that server, and never step it."
+    )
+
+
 def _recovered(c: Context) -> str:
     return f"{c.job}: {c.store} renews the lock again, after {span(c.ms('since'))}."
 
@@ -305,8 +329,26 @@ def _dead_man_required(c: Context) -> str:
     )
 
 
+def _isolation_refused(c: Context) -> str:
+    why, _, remedy = str(c.facts.get("why", "")).partition("\n")
+    return (
+        f"{c.job}: not started: --isolation {c.spec.isolation} cannot be had: {printable(why)}\n"
+        f"  {printable(remedy.strip())}."
+    )
+
+
 def _record_kept_nowhere(c: Context) -> str:
     return f"{c.job}: the record of run {c.run} could not be kept on this host: {c.text('why')}."
+
+
+def _records_set_aside(c: Context) -> str:
+    count = c.ms("count")
+    what, were = (f"{count} kept records", "were") if count > 1 else ("a kept record", "was")
+    return (
+        f"{c.job}: {what} cannot be delivered (damaged, or of a newer cronguard), and {were} set "
+        f"aside: {c.text('path')}\n"
+        "  Look at it; rename it without .aside to have a newer cronguard deliver it."
+    )
 
 
 def _spill_failed(c: Context) -> str:
@@ -317,7 +359,10 @@ def _spill_failed(c: Context) -> str:
 
 
 def _tls_unverified(c: Context) -> str:
-    return f"{c.job}: tls_verify=false: anyone on the way to {c.store} can pose as the store."
+    return (
+        f"{c.job}: tls_verify=false: anyone on the way to {c.text('store')} can pose as it.\n"
+        "  Name the authority that signed its certificate with ?tls_ca=FILE instead."
+    )
 
 
 TOPICS: dict[str, Callable[[Context], str]] = {
@@ -330,6 +375,7 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _store_unavailable,
         _store_local,
         _store_unguarded,
+        _store_flawed,
         _stopped_early,
         _not_started,
         _stragglers,
@@ -338,17 +384,21 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _suspended,
         _unkillable,
         _guardian_died,
+        _guardian_died_early,
         _lost_unrenewed,
         _lost_continuing,
         _taken,
         _taken_continuing,
         _reclaimed,
         _renew_failing,
+        _clock_stepped,
         _recovered,
         _not_closed,
         _dead_man_refused,
         _dead_man_required,
+        _isolation_refused,
         _record_kept_nowhere,
+        _records_set_aside,
         _spill_failed,
         _tls_unverified,
     )

@@ -26,7 +26,9 @@ class JobSpec:
     __slots__ = (
         "command",
         "dead_man",
+        "isolation",
         "kill_after",
+        "min_replicas",
         "name",
         "namespace",
         "on_lease_lost",
@@ -58,9 +60,11 @@ class JobSpec:
         slots: int = 1,
         on_store_error: str = "fail",
         store_timeout: int = 5_000,
+        min_replicas: int = 0,
         on_lease_lost: str = "stop",
         stragglers: str = "kill",
         dead_man: str = "auto",
+        isolation: str = "auto",
         skip_exit_code: int = 0,
         quiet: bool = False,
     ) -> None:
@@ -76,9 +80,11 @@ class JobSpec:
         self.slots = slots
         self.on_store_error = on_store_error
         self.store_timeout = store_timeout
+        self.min_replicas = min_replicas
         self.on_lease_lost = on_lease_lost
         self.stragglers = stragglers
         self.dead_man = dead_man
+        self.isolation = isolation
         self.skip_exit_code = skip_exit_code
         self.quiet = quiet
 
@@ -152,10 +158,21 @@ class Claim:
     `px` how long the store keeps an unrenewed lease, in ms · `slots` how many runs at a time ·
     `settings` what must agree between all hosts that run this job · `min_hold` ms to keep the
     lease from its grant · `slot_id` the schedule slot that a grant uses up, or None, and `slot_px`
-    how long the store remembers that.
+    how long the store remembers that · `replicas` how many replicas of the server must have a grant
+    or a renewal before it counts.
     """
 
-    __slots__ = ("job", "min_hold", "namespace", "owner", "px", "slot_id", "slot_px", "slots")
+    __slots__ = (
+        "job",
+        "min_hold",
+        "namespace",
+        "owner",
+        "px",
+        "replicas",
+        "slot_id",
+        "slot_px",
+        "slots",
+    )
 
     def __init__(
         self,
@@ -168,6 +185,7 @@ class Claim:
         min_hold: int = 0,
         slot_id: str | None = None,
         slot_px: int = 0,
+        replicas: int = 0,
     ) -> None:
         self.job = job
         self.owner = owner
@@ -177,6 +195,7 @@ class Claim:
         self.min_hold = min_hold
         self.slot_id = slot_id
         self.slot_px = slot_px
+        self.replicas = replicas
 
     @property
     def settings(self) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.core.holding import FIRST_BACKOFF_MS, Holding, Jitter, backoff
+from cronguard.core.holding import FIRST_BACKOFF_MS, Holding, Jitter, StoreClock, backoff
 from cronguard.core.lease import MAX_TTL_MS, MIN_TTL_MS, LeaseTimes
 
 seeds = st.integers(0, 2**64)
@@ -102,3 +102,53 @@ def test_the_longest_gap_counts_the_open_one() -> None:
     held.extended(6_000)
     assert held.gap(7_000) == 5_000
     assert held.gap(16_000) == 10_000
+
+
+def heard(*answers: tuple[int, int, int]) -> list[int]:
+    """Return what each answer (clock, sent_at, now) says about steps."""
+    clock = StoreClock()
+    return [clock.stepped(*answer) for answer in answers]
+
+
+def test_a_clock_heard_for_the_first_time_has_not_stepped() -> None:
+    """L19: one answer says nothing."""
+    assert heard((1_000_000, 50, 60)) == [0]
+
+
+@given(
+    st.integers(10**6, 10**13),
+    st.lists(
+        st.tuples(st.integers(0, 60_000), st.integers(0, 2_000), st.integers(0, 2_000)),
+        min_size=2,
+        max_size=20,
+    ),
+    st.integers(-9, 9),
+)
+def test_slow_answers_and_a_slewed_clock_are_no_step(
+    epoch: int, answers: list[tuple[int, int, int]], permille: int
+) -> None:
+    """L19, R3: wherever in its trip the clock was read, and up to 1 % off in rate."""
+    clock, now = StoreClock(), 0
+    for pause, there, back in answers:
+        sent_at = now + pause
+        read_at = sent_at + there
+        now = read_at + back
+        told = epoch + read_at * (1000 + permille) // 1000
+        assert clock.stepped(told, sent_at, now) == 0
+
+
+@given(st.integers(-(10**9), 10**9).filter(lambda step: abs(step) > 2_200), st.integers(0, 500))
+def test_a_step_is_found_and_measured(step: int, trip: int) -> None:
+    """L19, L20: to within the trips and the rate's tolerance."""
+    answers = (10**12, 1_000, 1_000 + trip), (10**12 + 5_000 + step, 6_000, 6_000 + trip)
+    found = heard(*answers)[1]
+    assert (found > 0) == (step > 0)
+    assert abs(step) - 3 * trip - 200 <= abs(found) <= abs(step)
+
+
+def test_after_a_step_it_is_renewed_twice_as_often() -> None:
+    """L19: half the heartbeat, from the next one on."""
+    held = Holding(LeaseTimes(30_000), 5, 0, 1_000, Jitter(1))
+    held.hurry()
+    held.extended(6_000)
+    assert 6_000 + 2_250 <= held.ask_at <= 6_000 + 2_500

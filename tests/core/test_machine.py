@@ -236,6 +236,14 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         *ASKING,
         (5_000, TICK, "say store_unavailable, spool, exit 122"),
     ], ends(rec.STORE_UNAVAILABLE, 122, "no answer within 5s")),
+    ("R15: of replicas, nothing is asked that could not be given back", {"min_replicas": 1}, [
+        *ASKING,
+        (3_000, NO_STORE, ""),
+        (3_200, TICK, "acquire"),
+        (4_400, NO_STORE, ""),
+        (4_700, TICK, ""),
+        (5_000, TICK, "say store_unavailable, spool, exit 122"),
+    ], ends(rec.STORE_UNAVAILABLE, 122, "connection refused")),
     ("R1: a store that comes back in time is used", {}, [
         *ASKING,
         (50, NO_STORE, ""),
@@ -400,6 +408,37 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (5_010, ev.Renewed(5_000, 0, None), "arm 31998"),
         (9_000, DEAD, "disarm, close release"),
     ], ends(rec.STOPPED, 143, "signal")),
+    # -- the store's clock, and its connection ---------------------------------------------------
+    ("L19, L20: a step of the store's clock is said, and the lease renewed twice as often", {}, [
+        *UP,
+        (5_000, TICK, "renew"),
+        (5_010, ev.Renewed(5_000, 1_000_000, None), "arm 31998"),
+        (10_000, TICK, "renew"),
+        (10_010, ev.Renewed(10_000, 1_036_000, None), "say clock_stepped, arm 36998"),
+        (12_500, TICK, "renew"),
+        (12_510, ev.Renewed(12_500, 1_008_000, None), "say clock_stepped, arm 39498"),
+        (15_000, TICK, "renew"),
+        (15_010, ev.Renewed(15_000, 1_010_500, None), "arm 41998"),
+        (15_020, ev.Exited(0, 0), "disarm, close release"),
+    ], {}),
+    ("R14, R21: when the connection broke, the lease is asked for at once", {}, [
+        *UP,
+        (1_000, ev.Woken(), ""),
+        (1_250, TICK, "renew"),
+        (1_251, ev.Woken(), ""),
+        (1_260, ev.Gone(1_250), "reclaim"),
+        (1_270, ev.Renewed(1_260, 0, None), "say reclaimed, arm 28258"),
+        (1_300, ev.Exited(0, 0), "disarm, close release"),
+    ], {}),
+    ("R21: but not over and over while the store is away", {}, [
+        *UP,
+        (1_000, ev.Woken(), ""),
+        (1_250, TICK, "renew"),
+        (1_260, ev.Unavailable("renew", "refused"), "say renew_failing"),
+        (1_261, ev.Woken(), ""),
+        (1_290, TICK, ""),
+        (1_360, TICK, "renew"),
+    ], {}),
     # -- stragglers -------------------------------------------------------------------------------
     ("P7: what is left behind is stopped, and the lock is kept until it is dead", {}, [
         *UP,
@@ -591,6 +630,17 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (26_998, TICK, "signal 15, say lost_unrenewed, kill"),
     ], ends(rec.LEASE_LOST, 121, "not_renewed")),
     # -- the guardian dies ------------------------------------------------------------------------
+    ("P14: the guardian dies while the lock is asked for: it may be ours, and is given back", {}, [
+        *ASKING,
+        (5, ev.GuardianDied(), "say guardian_died_early, close release unslot"),
+        (9, GRANT, ""),
+        (10, CLOSED, "exit 125"),
+    ], ends(rec.NOT_STARTED, 125, "guardian_killed")),
+    ("P14: the guardian dies while the run waits: it does not wait in vain", {"wait": None}, [
+        *IN_QUEUE,
+        (600, ev.GuardianDied(), "say guardian_died_early, close release unslot"),
+        (610, CLOSED, "exit 125"),
+    ], ends(rec.NOT_STARTED, 125, "guardian_killed")),
     ("P14: the guardian dies while the command starts", {}, [
         *SPAWNING,
         (15, ev.GuardianDied(), "say guardian_died, kill"),

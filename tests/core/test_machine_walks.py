@@ -41,6 +41,7 @@ def draw_event(dice: Random, now: int) -> ev.Event:
             ev.Closed(),
             ev.Unavailable(dice.choice(("acquire", "renew", "release")), "timed out"),
             ev.Denied("wrong password"),
+            ev.Flawed("two are one"),
             ev.Woken(),
             ev.Spawned(4711),
             ev.Spawned(4711),
@@ -103,6 +104,8 @@ class Witness:
                 self.guardian_dead = True
             case ev.Signalled(signum=s) if s in STOP_SIGNALS and before != DONE:
                 self.stop_seen = self.stop_seen or not self.spawned
+            case ev.GuardianDied() if before in (WAITING, "asking"):
+                self.stop_seen = True  # nobody is left to start the command
             case ev.StopAsked() if before != DONE:
                 self.stop_seen = self.stop_seen or not self.spawned
             case ev.TreeDead() | ev.NotSpawned() | ev.Exited(left=0):

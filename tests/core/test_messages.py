@@ -23,6 +23,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "store_unavailable": {"why": "connection refused"},
     "store_local": {"why": "connection refused"},
     "store_unguarded": {"why": "connection refused"},
+    "store_flawed": {"why": "localhost:6379 and 127.0.0.1:6379 are one server"},
     "stopped_early": {"reason": "signal", "signum": 15},
     "not_started": {"why": "/opt/x was not found"},
     "stragglers": {"left": 2},
@@ -31,6 +32,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "suspended": {"left": 20_000},
     "unkillable": {"why": "pid 7 (state D, uid 0)"},
     "guardian_died": {},
+    "guardian_died_early": {},
     "lost_unrenewed": {"since": 21_500, "why": "timed out after 2s"},
     "lost_continuing": {"since": 21_500, "why": "timed out after 2s"},
     "taken": {"holder": HOLDER},
@@ -38,12 +40,15 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "reclaimed": {},
     "renew_failing": {"why": "timed out after 2s", "left": 16_000},
     "recovered": {"since": 4_000},
+    "clock_stepped": {"by": -3_600_000},
     "not_closed": {"why": "timed out after 2s"},
     "dead_man_refused": {"why": "resource temporarily unavailable"},
     "dead_man_required": {"why": "resource temporarily unavailable"},
+    "isolation_refused": {"why": "this user may not write to /sys.\n  Run it as root"},
     "record_kept_nowhere": {"why": "no space left on device"},
+    "records_set_aside": {"count": 2, "path": "/x/outbox/a.json.aside"},
     "spill_failed": {"why": "no space left on device"},
-    "tls_unverified": {},
+    "tls_unverified": {"store": "rediss://10.0.0.5:6379/0"},
 }
 
 
