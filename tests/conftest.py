@@ -12,10 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 PATIENCE_S = 3.0
 SHARED_MEMORY = Path("/dev/shm")
 MUST_RUN_IN_CI = ("root", "debian")
+settings.register_profile("busy", deadline=None)  # no test judges by a duration
+settings.load_profile("busy")
 
 
 def pytest_configure() -> None:

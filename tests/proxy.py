@@ -13,7 +13,10 @@ class Proxy:
 
     `lose_replies`: requests that contain these bytes are passed on, the replies are not ·
     `blackhole`: nothing is passed on, and nothing closed · `answer`: what to say instead of
-    passing anything on · `cut_after`: end the connection after so many bytes of replies.
+    passing anything on · `cut_reply_to`: end the connection in the middle of the first reply to a
+    request that contains these bytes · `refuse_hello`: what to say to HELLO, which ends that
+    connection · `keep_back`: a request that contains these bytes is kept until `let_go` is set, and
+    passed on then, though its sender may have gone.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -22,8 +25,12 @@ class Proxy:
         self.lose_count = 1
         self.blackhole = False
         self.answer: bytes | None = None
-        self.cut_after: int | None = None
+        self.cut_reply_to: bytes | None = None
+        self.refuse_hello: bytes | None = None
         self.delay = 0.0
+        self.keep_back: bytes | None = None
+        self.let_go = threading.Event()
+        self.arrived = threading.Event()
         self.lost = threading.Event()
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -87,40 +94,51 @@ class Proxy:
                 return
             with socket.create_connection(self.target) as server:
                 self._open.append(server)
-                link = _Pass()
+                link = Pass()
                 back = threading.Thread(target=self._back, args=(server, client, link), daemon=True)
                 back.start()
                 self._forth(client, server, link)
                 back.join(10)
 
-    def _forth(self, client: socket.socket, server: socket.socket, link: _Pass) -> None:
-        while data := _receive(client):
+    def _forth(self, client: socket.socket, server: socket.socket, link: Pass) -> None:
+        while data := receive(client):
+            if self.refuse_hello is not None and b"HELLO" in data:
+                self._send(client, self.refuse_hello)
+                break
             if self.lose_replies is not None and self.lose_replies in data:
                 self.lose_count -= 1
                 if self.lose_count <= 0:
                     self.lose_replies = None
                 link.losing = True
+            if self.cut_reply_to is not None and self.cut_reply_to in data:
+                self.cut_reply_to = None
+                link.cutting = True
             if self.delay:
                 self._over.wait(self.delay)
+            if self.keep_back is not None and self.keep_back in data:
+                self.keep_back = None
+                self.let_go.wait(30)
+                link.held = True
             self._send(server, data)
+            if link.held:
+                self.arrived.wait(10)  # who sent it may have gone: his end is not its end
         try:
             server.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
 
-    def _back(self, server: socket.socket, client: socket.socket, link: _Pass) -> None:
-        passed = 0
-        while data := _receive(server):
+    def _back(self, server: socket.socket, client: socket.socket, link: Pass) -> None:
+        while data := receive(server):
+            if link.held:  # it has done what it was asked
+                self.arrived.set()
             if link.losing:
                 self.lost.set()
                 continue
             if self.blackhole:
                 continue
-            if self.cut_after is not None and passed + len(data) > self.cut_after:
-                self._send(client, data[: self.cut_after - passed])
-                self.cut_after = None
+            if link.cutting:
+                self._send(client, data[: len(data) // 2])
                 break
-            passed += len(data)
             self._send(client, data)
         try:
             client.shutdown(socket.SHUT_RDWR)
@@ -135,13 +153,15 @@ class Proxy:
             pass
 
 
-class _Pass:
+class Pass:
     """What the two directions of one connection tell each other."""
 
     losing = False
+    cutting = False
+    held = False
 
 
-def _receive(sock: socket.socket) -> bytes:
+def receive(sock: socket.socket) -> bytes:
     try:
         return sock.recv(65_536)
     except OSError:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 FLAVOURS = ("redis", "valkey")
+SYNCED = ("--appendonly", "yes", "--appendfsync", "always")
+"""Arguments of a server that has a vote in a quorum from its start."""
 READY_S = 20.0
 
 
@@ -35,10 +41,20 @@ def binary(flavour: str) -> str | None:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback that was free just now.
+
+    None of those that the kernel gives to clients (from 32768 on): such a one may be taken by any
+    connection before the server has it, or while it is restarted.
+    """
+    chance = random.SystemRandom()  # Hypothesis seeds the other one
+    while True:
+        port = chance.randrange(10_000, 32_768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def die_with_us() -> None:
@@ -47,19 +63,29 @@ def die_with_us() -> None:
 
 
 class Server:
-    """One server. `url` is its unix socket, `tcp_url` its port on the loopback."""
+    """One server. `url` is its unix socket, `tcp_url` its port, on the loopback if nothing else.
 
-    def __init__(self, folder: Path, flavour: str, args: tuple[str, ...]) -> None:
+    Given a certificate among its arguments, it speaks nothing but TLS on that port. `env` is added
+    to its environment; `patience_s` is how long `client()` waits for an answer.
+    """
+
+    def __init__(
+        self, folder: Path, flavour: str, args: tuple[str, ...], host: str = "127.0.0.1"
+    ) -> None:
         self.flavour = flavour
         self.folder = folder
         self.args = args
+        self.host = host
+        self.env: dict[str, str] = {}
+        self.patience_s: float | None = None
         self.port = free_port()
         # Socket paths end at 107 bytes; the folders of pytest do not.
         usual = tempfile.gettempdir()
         self._short = tempfile.mkdtemp(prefix="s", dir=usual if len(usual) < 60 else "/tmp")
         self.socket = f"{self._short}/s"
         self.url = f"unix://{self.socket}"
-        self.tcp_url = f"redis://127.0.0.1:{self.port}"
+        self.tls = "--tls-cert-file" in args
+        self.tcp_url = f"redis{'s' if self.tls else ''}://{host}:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,17 +94,29 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Tell whether it was started, and neither ended nor stopped by us."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start, and wait until it answers."""
         program = binary(self.flavour)
         assert program is not None, f"no {self.flavour} server is installed"
-        own = ["--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
+        own = ["--tls-port" if self.tls else "--port", str(self.port)]
+        own += ["--port", "0"] if self.tls else []
+        own += ["--bind", self.host, "--unixsocket", self.socket]
         own += ["--dir", str(self.folder), "--save", "", "--loglevel", "warning"]
         log = self.folder / f"{self.flavour}-{self.port}.log"
         with log.open("ab") as out:
             command = [program, *own, *self.args]
             self._process = subprocess.Popen(
-                command, stdout=out, stderr=out, start_new_session=True, preexec_fn=die_with_us
+                command,
+                stdout=out,
+                stderr=out,
+                env=os.environ | self.env,
+                start_new_session=True,
+                preexec_fn=die_with_us,
             )
         deadline = time.monotonic() + READY_S
         while not self._answers():
@@ -116,7 +154,14 @@ class Server:
 
     def client(self) -> redis.Redis:
         """Return a client for the test's own questions; the caller closes it."""
-        return redis.Redis(unix_socket_path=self.socket, protocol=2)
+        if self.patience_s is None:
+            return redis.Redis(unix_socket_path=self.socket, protocol=2)
+        return redis.Redis(
+            unix_socket_path=self.socket,
+            protocol=2,
+            socket_timeout=self.patience_s,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def do(self, *words: object) -> object:
         """Run one command, and return its reply."""
@@ -135,9 +180,13 @@ class Server:
             return False
 
 
-def start_server(folder: Path, flavour: str = "redis", *args: str) -> Server:
+Make = Callable[[Path, str, tuple[str, ...]], Server]
+"""What makes a server that is not started yet: `Server` itself, or something that adds to it."""
+
+
+def start_server(folder: Path, flavour: str = "redis", *args: str, make: Make = Server) -> Server:
     """Return a running server with these further arguments; the caller stops it."""
-    server = Server(folder, flavour, args)
+    server = make(folder, flavour, args)
     try:
         server.start()
     except BaseException:

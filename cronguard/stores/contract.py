@@ -9,6 +9,7 @@ The promises of the lease side, which the suite attacks one by one:
 * Atomic: each request happens as a whole or not at all.
 * Idempotent by run id: an Acquire that is asked again by the run that already holds the lease is
   Granted again, with the same token, and lasts its full time from then. It changes no record.
+  (But for `at_least`, which raises the token, also in the record.)
 * At most `slots` runs of a job hold a lease at a time. The index tells them apart.
 * The token rises with every grant of a job, whatever was lost before: max(last + 1, clock).
 * First in, first out: a run that does not queue, or queued later, never passes one that waits. A
@@ -49,17 +50,30 @@ class Acquire(Request):
 
     `record` the encoded start record, with `"token":null` for the store to fill in ·
     `queue_for` 0: answer Held when there is none; else stand in the queue, and leave it when not
-    heard of for so many ms · `evict` run id of a holder that is proven dead: its lease is free.
+    heard of for so many ms · `evict` run id of a holder that is proven dead: its lease is free ·
+    `at_least` a grant's token is no lower, also that of a lease which is held already: so all
+    servers of a quorum come to have one token · `until` the moment, in monotonic ms, from which on
+    nobody waits for the answer: what must be given back is given back by then.
     Replies: Granted, Held, Queued, Refused, Unavailable, Denied.
     """
 
-    __slots__ = ("evict", "queue_for", "record")
+    __slots__ = ("at_least", "evict", "queue_for", "record", "until")
     name = "acquire"
 
-    def __init__(self, record: str, *, queue_for: int = 0, evict: str | None = None) -> None:
+    def __init__(
+        self,
+        record: str,
+        *,
+        queue_for: int = 0,
+        evict: str | None = None,
+        at_least: int = 0,
+        until: int | None = None,
+    ) -> None:
         self.record = record
         self.queue_for = queue_for
         self.evict = evict
+        self.at_least = at_least
+        self.until = until
 
 
 class Renew(Request):
@@ -87,7 +101,8 @@ class Reclaim(Request):
 class Close(Request):
     """End the run: give back the lease (`release`), leave the queue, store the record.
 
-    `record` the encoded end record, or None: the start record goes, and nothing counts ·
+    `record` the encoded end record, or None: the grant is undone as if it had never been (no
+    `min_hold`; the start record goes, nothing counts), within the attempt or not at all ·
     `outcome` and `reason` as in the record, for the counters · `ended_wall` ms since the epoch,
     for the indexes · `forget_slot` the schedule slot was not used after all.
     Replies: Closed, Unavailable, Denied.
@@ -135,8 +150,8 @@ class LeaseStore(Protocol):
     def events(self, now: int) -> list[Event]:
         """Do what can be done without waiting, and return the replies that are complete.
 
-        Besides replies: Woken when something happened that is worth asking again for, and
-        StopAsked when the store pushes that at once.
+        Besides replies: Woken when something happened that is worth asking again for, StopAsked
+        when the store pushes that at once, and Flawed, once, when it is not what its URL says.
         """
 
     def watch_job(self, now: int) -> None:
@@ -147,6 +162,16 @@ class LeaseStore(Protocol):
 
     def close(self) -> None:
         """Let go of descriptors. Leases stay as they are."""
+
+
+class Met(Protocol):
+    """What this host remembers of the servers of its stores."""
+
+    def known(self, server: str) -> str:
+        """Return the id of the process that last answered as *server*, or nothing."""
+
+    def learn(self, server: str, run_id: str) -> None:
+        """Note which process answers as *server* now."""
 
 
 class Lease:
@@ -175,6 +200,30 @@ class Lease:
         self.released = released
 
 
+class Overview:
+    """What a reader sees of one job at one moment.
+
+    `waiting` run ids in the queue, first one first · `last` the newest record of a run, not of a
+    skip · `records` those of runs that hold a lease, by run id; the store may have lost some.
+    """
+
+    __slots__ = ("counters", "last", "leases", "records", "waiting")
+
+    def __init__(
+        self,
+        leases: list[Lease],
+        waiting: list[str],
+        last: dict[str, object] | None,
+        counters: dict[str, int],
+        records: dict[str, dict[str, object]],
+    ) -> None:
+        self.leases = leases
+        self.waiting = waiting
+        self.last = last
+        self.counters = counters
+        self.records = records
+
+
 class History(Protocol):
     """The history side. Blocks; raises StoreDown when the store cannot answer.
 
@@ -189,6 +238,12 @@ class History(Protocol):
 
     def leases(self, jobs: list[str]) -> dict[str, list[Lease]]:
         """Return the live leases of each of *jobs*; a job without one has an empty list."""
+
+    def overview(self, jobs: list[str], *, live: bool = False) -> dict[str, Overview]:
+        """Return all that is asked about many jobs, for each of *jobs*; fast also for thousands.
+
+        With *live* only of those that have a live lease.
+        """
 
     def waiters(self, job: str) -> list[str]:
         """Return the run ids that stand in the queue, first one first."""

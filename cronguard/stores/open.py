@@ -5,19 +5,26 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.core.spec import Claim
-    from cronguard.stores.contract import History, LeaseStore
+    from cronguard.stores.contract import History, LeaseStore, Met
 
 
-def open_lease(url: str, claim: Claim, attempt: int) -> LeaseStore:
-    """Return the lease side of the store at *url*; one attempt may last *attempt* ms."""
+def open_lease(url: str, claim: Claim, attempt: int, met: Met | None = None) -> LeaseStore:
+    """Return the lease side of the store at *url*; one attempt may last *attempt* ms.
+
+    *met* remembers the servers, to notice that one restarted without its data.
+    """
     scheme, _, path = url.partition("://")
     if scheme == "sqlite":
         from cronguard.stores.sqlite.lease import open_lease as in_sqlite  # noqa: PLC0415
 
         return in_sqlite(path, claim)
+    if " " in url:
+        from cronguard.stores.quorum import open_lease as in_quorum  # noqa: PLC0415
+
+        return in_quorum(url, claim, attempt, met)
     from cronguard.stores.redis.lease import open_lease as in_redis  # noqa: PLC0415
 
-    return in_redis(url, claim, attempt)
+    return in_redis(url, claim, attempt, met)
 
 
 def open_history(url: str, namespace: str) -> History:
@@ -27,6 +34,10 @@ def open_history(url: str, namespace: str) -> History:
         from cronguard.stores.sqlite.history import open_history as in_sqlite  # noqa: PLC0415
 
         return in_sqlite(path, namespace)
+    if " " in url:
+        from cronguard.stores.quorum_history import open_history as in_quorum  # noqa: PLC0415
+
+        return in_quorum(url, namespace)
     from cronguard.stores.redis.history import open_history as in_redis  # noqa: PLC0415
 
     return in_redis(url, namespace)

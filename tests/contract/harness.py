@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from cronguard.admin.check_rights import least
 from cronguard.core.events import Event, Granted
 from cronguard.core.record import complete, encode
 from cronguard.core.spec import Claim, Owner
@@ -22,11 +23,15 @@ from cronguard.stores.contract import (
     Renew,
     Request,
 )
+from cronguard.stores.redis.acl import sentinel_acl_line
+from tests.clusters import Cluster
+from tests.sentinels import Watch
 from tests.servers import Server
 
 PATIENCE_S = 20.0
 PX = 35_000
 JOB = "backup"
+PASSWORD = "s3cret"
 
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ class Harness(Protocol):
     """One store, empty, in a namespace of the test's own."""
 
     namespace: str
+    has_queue: bool
 
     def open(self, claim: Claim) -> LeaseStore: ...
 
@@ -62,6 +68,8 @@ class Harness(Protocol):
 
 class SqliteHarness:
     """A database in a folder of the test's own."""
+
+    has_queue = True
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "state" / "cronguard.db")
@@ -100,21 +108,24 @@ class SqliteHarness:
 
 
 class RedisHarness:
-    """A namespace on a server that tests share."""
+    """A namespace on a server that tests share; by another way to it, if *url* says so."""
 
-    def __init__(self, server: Server) -> None:
+    has_queue = True
+
+    def __init__(self, server: Server, url: str = "") -> None:
         self.namespace = "t" + os.urandom(6).hex()
         self._server = server
+        self._url = url or server.url
 
     def open(self, claim: Claim) -> LeaseStore:
         from cronguard.stores.redis.lease import open_lease
 
-        return open_lease(self._server.url, claim)
+        return open_lease(self._url, claim)
 
     def history(self, namespace: str | None = None) -> Steering:
         from cronguard.stores.redis.history import open_history
 
-        return open_history(self._server.url, namespace or self.namespace)
+        return open_history(self._url, namespace or self.namespace)
 
     def vanish(self, job: str, index: int) -> None:
         self._server.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
@@ -124,6 +135,132 @@ class RedisHarness:
 
     def stop(self) -> None:
         self._server.do("FLUSHALL")
+
+
+class ClusterHarness:
+    """A namespace in a Redis Cluster that tests share."""
+
+    has_queue = True
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.namespace = "t" + os.urandom(6).hex()
+        self._cluster = cluster
+
+    def open(self, claim: Claim) -> LeaseStore:
+        from cronguard.stores.redis.lease import open_lease
+
+        return open_lease(self._cluster.url, claim)
+
+    def history(self, namespace: str | None = None) -> Steering:
+        from cronguard.stores.redis.history import open_history
+
+        return open_history(self._cluster.url, namespace or self.namespace)
+
+    def vanish(self, job: str, index: int) -> None:
+        owner = self._cluster.owner(job, self.namespace)
+        owner.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
+
+    def lose_everything(self) -> None:
+        self._cluster.flush()
+
+    def stop(self) -> None:
+        self._cluster.flush()
+
+
+class QuorumHarness:
+    """A namespace on three servers that tests share."""
+
+    has_queue = False
+
+    def __init__(self, servers: list[Server]) -> None:
+        self.namespace = "t" + os.urandom(6).hex()
+        self._servers = servers
+        self._url = " ".join([server.url for server in servers])
+
+    def open(self, claim: Claim) -> LeaseStore:
+        from cronguard.stores.open import open_lease
+
+        return open_lease(self._url, claim, 2_000)
+
+    def history(self, namespace: str | None = None) -> Steering:
+        from cronguard.stores.quorum_history import open_history
+
+        return open_history(self._url, namespace or self.namespace)
+
+    def vanish(self, job: str, index: int) -> None:
+        for server in self._servers:
+            server.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
+
+    def lose_everything(self) -> None:
+        for server in self._servers:
+            server.do("FLUSHALL")
+
+    def stop(self) -> None:
+        self.lose_everything()
+
+
+class LeastRights:
+    """Another store's harness, whose runs and readers are the user that `doctor` prints.
+
+    What is denied to that user is in the servers' ACL LOG, and there is to be nothing there but
+    what is asked for and not needed: a permission that is missing must not hide behind what is
+    borne in silence.
+    """
+
+    NOT_NEEDED = frozenset(("client|setinfo", "config|get"))
+    """The latter of one of a quorum, which is not trusted for a lease time then when it is new."""
+
+    def __init__(self, under: Harness, url: str, data: list[Server], watch: Watch | None) -> None:
+        self.namespace = under.namespace
+        self.has_queue = under.has_queue
+        self._under = under
+        self._data = data
+        self._user = "u" + self.namespace
+        scheme, _, place = url.partition("://")
+        words = [
+            f"{scheme}://{self._user}:{PASSWORD}@{word}" for word in place.split(f" {scheme}://")
+        ]
+        self._url = " ".join(words)
+        line = least(self._url, self.namespace).replace(">PASSWORD", f">{PASSWORD}")
+        for server in data:
+            server.do("ACL", "LOG", "RESET")
+            server.do(*line.split())
+        self._sentinels = watch.sentinels if watch is not None else []
+        for sentinel in self._sentinels:
+            sentinel.do(*sentinel_acl_line(self._user).replace("PASSWORD", PASSWORD).split())
+        if watch is not None:
+            self._url += f"?sentinel_user={self._user}&sentinel_password={PASSWORD}"
+
+    def open(self, claim: Claim) -> LeaseStore:
+        from cronguard.stores.open import open_lease
+
+        return open_lease(self._url, claim, 2_000)
+
+    def history(self, namespace: str | None = None) -> Steering:
+        from cronguard.stores.open import open_history
+
+        return open_history(self._url, namespace or self.namespace)
+
+    def vanish(self, job: str, index: int) -> None:
+        self._under.vanish(job, index)
+
+    def lose_everything(self) -> None:
+        self._under.lose_everything()
+
+    def stop(self) -> None:
+        denied = []
+        for server in self._data:
+            with server.client() as client:
+                denied += [entry["object"] for entry in client.acl_log()]
+                client.acl_deluser(self._user)
+        for sentinel in self._sentinels:
+            sentinel.do("ACL", "DELUSER", self._user)
+        self._under.stop()
+        assert {*map(_text, denied)} <= self.NOT_NEEDED, denied
+
+
+def _text(word: str | bytes) -> str:
+    return word.decode() if isinstance(word, bytes) else word
 
 
 class Run:

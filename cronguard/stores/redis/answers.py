@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from _json import make_scanner  # the C core: `json` costs 7 ms at start
-
+from cronguard.core.decode import decode
 from cronguard.core.record import utc
 from cronguard.core.spec import Owner, owner_from
 
@@ -11,29 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.core.spec import Claim
 
-
-class _Plain:
-    """What the scanner asks for: JSON as it is."""
-
-    strict = False
-    object_hook = None
-    object_pairs_hook = None
-    parse_float = float
-    parse_int = int
-    parse_constant = float
-    memo: dict[str, str] = {}  # noqa: RUF012  the scanner clears it after each document
-
-
-_scan = make_scanner(_Plain())  # type: ignore[arg-type]
-
-
-def decode(text: str) -> dict[str, object]:
-    """Return the JSON object in *text*; what is none is empty: facts are for people."""
-    try:
-        found, _ = _scan(text, 0)
-    except (StopIteration, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+_DIGITS = 18
 
 
 class Held:
@@ -46,9 +23,12 @@ class Held:
             value.decode("utf-8", "replace").split(":", 4) + [""] * 4
         )[:5]
         self.owner: Owner = owner_from(run_id, decode(facts) if facts else {})
-        self.token = int(token) if token.isdigit() else 0
-        self.granted = int(granted) if granted.isdigit() else 0
-        self.px = int(px) if px.isdigit() else 0
+        self.token, self.granted, self.px = _number(token), _number(granted), _number(px)
+
+
+def _number(text: str) -> int:
+    """Return a number of ours, or 0 for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
 
 
 def why_refused(reason: str, details: list[bytes], claim: Claim) -> str:
@@ -77,6 +57,6 @@ def _settings(text: str) -> str:
     """Turn `px=35000 slots=1` into words."""
     found = dict([part.split("=", 1) for part in text.split() if "=" in part])
     px, slots = found.get("px", ""), found.get("slots", "")
-    if not px.isdigit() or not slots.isdigit():
+    if not _number(px) or not _number(slots):
         return text
-    return f"{int(px) / 1000:g}s in the store (TTL and takeover delay) and {slots} at a time"
+    return f"{_number(px) / 1000:g}s in the store (TTL and takeover delay) and {slots} at a time"

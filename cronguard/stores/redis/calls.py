@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS, KEPT_SKIPS, encode
-from cronguard.stores.redis.keys import fence, jobs, prefix
+from cronguard.stores.redis.keys import jobs, prefix, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +16,27 @@ Part = str | int
 class Call:
     """A script by name, its keys and its arguments; `bounded`: the last one is `not_after`.
 
-    `not_after` is the store's clock in ms at which who asked has given up, or 0 if not known.
+    `not_after` is the store's clock in ms at which who asked has given up, or 0 if not known. For
+    an acquire, -1 if it may grant nothing.
+    `replicas` how many of them must have what it changed.
     """
 
-    __slots__ = ("args", "bounded", "keys", "name")
+    __slots__ = ("args", "bounded", "keys", "name", "replicas")
 
-    def __init__(self, name: str, keys: list[str], args: list[Part], bounded: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        keys: list[str],
+        args: list[Part],
+        *,
+        bounded: bool = False,
+        replicas: int = 0,
+    ) -> None:
         self.name = name
         self.keys = keys
         self.args = args
         self.bounded = bounded
+        self.replicas = replicas
 
 
 def _facts(claim: Claim) -> str:
@@ -33,13 +44,14 @@ def _facts(claim: Claim) -> str:
     return encode(claim.owner.facts())
 
 
-def _index(claim: Claim) -> list[str]:
-    """Return the keys of a script that hears of the job for the index of jobs."""
-    return [fence(claim.namespace, claim.job), jobs(claim.namespace)]
+def _keys(claim: Claim, indexed: bool) -> list[str]:
+    """Return the keys of a script that hears of the job, for the index of jobs if there is one."""
+    whole_job = whole(claim.namespace, claim.job)
+    return [*whole_job, jobs(claim.namespace)] if indexed else whole_job
 
 
-def acquire(claim: Claim, request: Acquire) -> Call:
-    """Return the call that asks for the lease."""
+def acquire(claim: Claim, request: Acquire, indexed: bool = True, ask: int = 0) -> Call:
+    """Return the call that asks for the lease, the *ask*th time; a Cluster has no index of jobs."""
     args: list[Part] = [
         claim.owner.run_id,
         _facts(claim),
@@ -52,15 +64,21 @@ def acquire(claim: Claim, request: Acquire) -> Call:
         claim.slot_px,
         request.record,
         claim.job,
+        request.at_least,
+        ask,
     ]
-    return Call("acquire", _index(claim), args, bounded=True)
+    keys = _keys(claim, indexed)
+    return Call("acquire", keys, args, bounded=True, replicas=claim.replicas)
 
 
 def renew(claim: Claim, request: Renew) -> Call:
-    """Return the call that extends the lease."""
-    job = prefix(claim.namespace, claim.job)
+    """Return the call that extends the lease.
+
+    It names one key alone, which a Cluster finds also while the job's keys are moving.
+    """
+    lease = f"{prefix(claim.namespace, claim.job)}l:{request.index}"
     args: list[Part] = [claim.owner.run_id, request.token, claim.px]
-    return Call("renew", [f"{job}l:{request.index}", f"{job}c"], args)
+    return Call("renew", [lease], args, replicas=claim.replicas)
 
 
 def reclaim(claim: Claim, request: Reclaim, granted: int | None) -> Call:
@@ -74,16 +92,22 @@ def reclaim(claim: Claim, request: Reclaim, granted: int | None) -> Call:
         request.index,
         "" if granted is None else granted,
     ]
-    return Call("reclaim", [fence(claim.namespace, claim.job)], args, bounded=True)
+    keys = whole(claim.namespace, claim.job)
+    return Call("reclaim", keys, args, bounded=True, replicas=claim.replicas)
 
 
-def close(claim: Claim, request: Close) -> Call:
-    """Return the call that ends the run."""
+def close(claim: Claim, request: Close, indexed: bool = True, ask: int = 0) -> Call:
+    """Return the call that ends the run.
+
+    One that undoes a grant (no record) comes to nothing after its attempt, or when the run was
+    granted the lease since by a later request than the *ask*th, over another connection.
+    """
+    undo = request.record is None
     args: list[Part] = [
         claim.owner.run_id,
         claim.slots,
         int(request.release),
-        claim.min_hold,
+        0 if undo else claim.min_hold,
         claim.slot_id or "",
         int(request.forget_slot),
         request.record or "",
@@ -95,4 +119,8 @@ def close(claim: Claim, request: Close) -> Call:
         KEPT_FAILURES,
         KEPT_SKIPS,
     ]
-    return Call("close", _index(claim), args)
+    if undo:
+        args.append(ask)
+    # Nobody counts on the record of a skip: it is not worth another round trip.
+    replicas = 0 if undo or request.outcome == "skipped" else claim.replicas
+    return Call("close", _keys(claim, indexed), args, bounded=undo, replicas=replicas)

@@ -18,6 +18,7 @@ _PASSING = {
     "MASTERDOWN": "it is a replica that has lost its master",
     "LOADING": "it is still loading its data",
     "BUSY": "it is busy with somebody's script",
+    "MOVED": "its nodes do not agree on who has the job",
     "TRYAGAIN": "the job's keys are moving to another node",
     "ASK": "the job's keys are moving to another node",
     "CLUSTERDOWN": "its cluster is down",
@@ -26,13 +27,14 @@ _PASSING = {
 _FINAL = {
     "NOAUTH": "it wants a password: give one in the store URL, as redis://:PASSWORD@host",
     "WRONGPASS": "it does not know this user, or the password is wrong",
-    "MOVED": "it is a node of a Redis Cluster, which is not supported yet",
-    "CROSSSLOT": "it is a node of a Redis Cluster, which is not supported yet",
+    "CROSSSLOT": "it is a node of a Redis Cluster: write redis+cluster://host:6379",
 }
 _NO_RIGHT = ("ERR The user executing the script can't", "ERR ACL failure")
 """NOPERM inside a script, as Redis 7.0 and Valkey have it."""
+_NOT_HERE = "attempted to access a non local key"
+"""A script met a key that has moved to another node already, or not come yet."""
 _FULL = "max number of clients"
-_DROPS = frozenset(("READONLY", "MASTERDOWN", "UNBLOCKED"))
+_DROPS = frozenset(("READONLY", "MASTERDOWN", "UNBLOCKED", "CLUSTERDOWN", "MOVED"))
 _LENGTH = 200
 
 
@@ -59,6 +61,10 @@ def understand(reply: str, address: Address) -> Fault:
         return Fault(f"it does not accept the user or the password ({text})", denied=True)
     if text.startswith("ERR DB index") or "SELECT is not allowed" in text:
         return Fault(f"it has no database {address.db} ({text})", denied=True)
+    if code == "MOVED" and address.kind != "cluster":
+        return Fault(_FINAL["CROSSSLOT"], denied=True)
+    if _NOT_HERE in text:
+        return Fault(_PASSING["TRYAGAIN"], denied=False)
     if _FULL in text:
         return Fault(f"it has no room for another client ({text})", denied=False, drop=True)
     if code in _PASSING:

@@ -6,18 +6,24 @@ Everything that changes something is one of the job's scripts, so that it happen
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
 
+from cronguard.core.decode import readable
+from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
+from cronguard.core.spec import is_job_name
 from cronguard.stores.address import parse
-from cronguard.stores.contract import Lease, StoreDown, StoreRefused
+from cronguard.stores.contract import Lease, Overview, StoreDown, StoreRefused
 from cronguard.stores.redis import calls, faults, keys
 from cronguard.stores.redis.answers import Held
 from cronguard.stores.redis.client import TIMEOUT_S, connect, said_by, server_words
+from cronguard.stores.redis.greeting import check_server
+from cronguard.stores.redis.link import Broken
 from cronguard.stores.redis.scripts import SHA1, source
-from cronguard.stores.redis.server import read_facts
+from cronguard.stores.redis.server import read_facts, read_hello, read_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,44 +32,92 @@ if TYPE_CHECKING:
     from cronguard.stores.address import Address
     from cronguard.stores.contract import Close
 
+Answer = TypeVar("Answer")
 SCAN_COUNT = 500
+AT_A_TIME = 500
+"""Jobs that are asked about in one round trip: the server keeps all replies until we read them."""
+_DIGITS = 19
+_NONSENSE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError)
+"""What reading a reply of another shape ends in, here or in redis-py."""
 _GLOB = str.maketrans({char: "\\" + char for char in "\\*?[]"})
 
 
 def open_history(url: str, namespace: str) -> RedisHistory:
     """Return the history side of the store at *url*. Raises: ValueError if the URL is wrong."""
-    return RedisHistory(parse(url), namespace)
+    address = parse(url)
+    if address.kind == "cluster":
+        from cronguard.stores.redis.cluster_history import ClusterHistory  # noqa: PLC0415
+
+        return ClusterHistory(address, namespace)
+    if address.kind == "sentinel":
+        from cronguard.stores.redis.sentinel_history import SentinelHistory  # noqa: PLC0415
+
+        return SentinelHistory(address, namespace)
+    return RedisHistory(address, namespace)
+
+
+def understood(read: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Have a method of a history say it in words for the user when it cannot read the replies."""
+
+    @wraps(read)
+    def reading(history: RedisHistory, *args: Any, **named: Any) -> Answer:
+        try:
+            return read(history, *args, **named)
+        except _NONSENSE as error:
+            raise history.baffled(error) from error
+
+    return reading
 
 
 class RedisHistory:
     """A `History` (see stores/contract.py) on one Redis or Valkey server."""
 
+    indexed = True
+    greeted = False
+
     def __init__(self, address: Address, namespace: str) -> None:
         self.label = address.label
         self._address = address
         self._namespace = namespace
-        self._client: Any = connect(address)
+        self._client: Any = self._connect(address)
 
+    def _connect(self, address: Address) -> Any:
+        return connect(address)
+
+    @understood
     def jobs(self) -> list[str]:
         """Return the names of all jobs that ever asked for a lease, sorted."""
         found = self._ask(lambda: self._client.zrange(keys.jobs(self._namespace), 0, -1))
-        return sorted([name.decode() for name in cast("list[bytes]", found)])
+        return job_names(cast("list[bytes]", found))
 
+    @understood
     def leases(self, jobs: list[str]) -> dict[str, list[Lease]]:
         """Return the live leases of each of *jobs*; a job without one has an empty list."""
-        rows = self._run_each("leases", jobs)
-        return {job: [_lease(job, *row) for row in found] for job, found in rows.items()}
+        rows = self._run_each("overview", jobs, "leases")
+        return {job: [_lease(job, *row) for row in found] for job, [found] in rows.items()}
 
+    @understood
+    def overview(self, jobs: list[str], *, live: bool = False) -> dict[str, Overview]:
+        """Return all that is asked about many jobs, by one script each."""
+        found = self._run_each("overview", jobs, "live" if live else "all")
+        return {job: _overview(job, *parts) for job, parts in found.items() if len(parts) > 1}
+
+    @understood
     def waiters(self, job: str) -> list[str]:
         """Return the run ids that stand in the queue, first one first."""
         name = self._prefix(job)
         first, expiry = self._pipeline(
             [("ZRANGE", f"{name}w", 0, -1), ("ZRANGE", f"{name}wx", 0, -1, "WITHSCORES")]
         )
-        now = self._clock()
+        now = self._clock(job)
         until = dict(zip(expiry[::2], expiry[1::2], strict=True))
-        return [run_id.decode() for run_id in first if float(until.get(run_id, 0)) > now]
+        return [
+            run_id.decode("utf-8", "replace")
+            for run_id in first
+            if float(until.get(run_id, 0)) > now
+        ]
 
+    @understood
     def runs(self, job: str, limit: int) -> list[dict[str, object]]:
         """Return the newest *limit* records of runs; if these are all, the older failures too."""
         self._run("sweep", job)
@@ -79,6 +133,7 @@ class RedisHistory:
         wanted = newest + older if limit >= min(len(newest) + 1, KEPT_RUNS) else newest
         return self._records(job, wanted)
 
+    @understood
     def skips(self, job: str, limit: int) -> list[dict[str, object]]:
         """Return the newest *limit* records of skips."""
         if limit <= 0:
@@ -86,6 +141,7 @@ class RedisHistory:
         [newest] = self._pipeline([("ZREVRANGE", f"{self._prefix(job)}k", 0, limit - 1)])
         return self._records(job, newest)
 
+    @understood
     def last(self, jobs: list[str]) -> dict[str, dict[str, object]]:
         """Return the newest record of a run (not a skip) of each of *jobs* that has one."""
         self._run_each("sweep", jobs)
@@ -93,13 +149,15 @@ class RedisHistory:
         having = [(job, found[0]) for job, found in zip(jobs, ids, strict=True) if found]
         texts = self._pipeline([("HGET", f"{self._prefix(job)}r", id_) for job, id_ in having])
         pairs = zip(having, texts, strict=True)
-        return {job: json.loads(text) for (job, _), text in pairs if text}
+        return {job: found for (job, _), text in pairs if (found := readable(text))}
 
+    @understood
     def counters(self, jobs: list[str]) -> dict[str, dict[str, int]]:
         """Return each job's counters."""
         found = self._pipeline([("HGETALL", f"{self._prefix(job)}n") for job in jobs])
         return {job: _counts(fields) for job, fields in zip(jobs, found, strict=True)}
 
+    @understood
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
         if not run_id:
@@ -116,6 +174,7 @@ class RedisHistory:
         """Leave word for that run to stop, and push it."""
         self._run("stop", job, run_id, by)
 
+    @understood
     def unlock(self, lease: Lease, by: str) -> bool:
         """Free exactly this lease, and let its holder never renew or reclaim it."""
         its = lease.owner.run_id, lease.token, lease.index
@@ -130,21 +189,37 @@ class RedisHistory:
         """Let the job run again; False if it was not paused."""
         return bool(self._ask(lambda: self._client.hdel(f"{self._prefix(job)}c", "pause")))
 
+    @understood
     def paused(self, job: str) -> dict[str, object] | None:
         """Return what `pause` left (`until`, `reason`, `by`), or None."""
         [text] = self._pipeline([("HGET", f"{self._prefix(job)}c", "pause")])
-        return cast("dict[str, object]", json.loads(text)) if text else None
+        return readable(text) if text else None
 
+    @understood
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
-        call = calls.close(claim, close)
+        call = calls.close(claim, close, self.indexed)
         reply = cast("list[bytes]", self._call(call.name, call.keys, call.args))
         if reply[0] != b"closed":
             raise StoreDown(f"the record was refused ({reply[2].decode('utf-8', 'replace')})")
 
+    @understood
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports; what we may not ask for is None."""
         return cast("dict[str, object]", self._ask(lambda: read_facts(self._client)))
+
+    def baffled(self, error: Exception) -> StoreRefused:
+        """Return what to say of replies that no Redis sends."""
+        what = f"{type(error).__name__}: {error}"
+        return StoreRefused(
+            f"cannot use {self.label}: its answer makes no sense ({printable(what, 120)}); "
+            "see that it is Redis or Valkey itself that answers there"
+        )
+
+    @understood
+    def process(self) -> str:
+        """Return what tells the server's process from any other; nothing if it does not say."""
+        return cast("str", self._ask(lambda: read_run_id(self._client)))
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -153,14 +228,14 @@ class RedisHistory:
     def _prefix(self, job: str) -> str:
         return keys.prefix(self._namespace, job)
 
-    def _clock(self) -> int:
+    def _clock(self, _job: str) -> int:
         seconds, micros = cast("tuple[int, int]", self._ask(self._client.time))
         return seconds * 1000 + micros // 1000
 
     def _ids(self, job: str, run_id: str) -> list[bytes]:
         """Return the job's run ids that begin so."""
         name = f"{self._prefix(job)}r"
-        pattern = run_id.translate(_GLOB) + "*"
+        pattern = globbed(run_id) + "*"
         scan = self._client.hscan_iter
         found = self._ask(lambda: list(scan(name, match=pattern, count=SCAN_COUNT)))
         return [id_ for id_, _ in cast("list[tuple[bytes, bytes]]", found)]
@@ -169,20 +244,23 @@ class RedisHistory:
         if not ids:
             return []
         [texts] = self._pipeline([("HMGET", f"{self._prefix(job)}r", *ids)])
-        return [json.loads(text) for text in texts if text]
+        return [found for text in texts if (found := readable(text))]
 
     def _run(self, script: str, job: str, *args: calls.Part) -> object:
         """Run a script that works on one job."""
-        return self._call(script, [keys.fence(self._namespace, job)], list(args))
+        return self._call(script, keys.whole(self._namespace, job), list(args))
 
-    def _run_each(self, script: str, jobs: list[str]) -> dict[str, Any]:
-        """Run a script on each of *jobs*, all in one round trip."""
+    def _run_each(self, script: str, jobs: list[str], *args: calls.Part) -> dict[str, Any]:
+        """Run a script on each of *jobs*, many in one round trip."""
         if not jobs:
             return {}
-        first = {jobs[0]: self._run(script, jobs[0])}  # from here on the server knows the script
-        fences = [keys.fence(self._namespace, job) for job in jobs[1:]]
-        rest = self._pipeline([("EVALSHA", SHA1[script], 1, fence) for fence in fences])
-        return first | dict(zip(jobs[1:], rest, strict=True))
+        found = {jobs[0]: self._run(script, jobs[0], *args)}  # now the server knows the script
+        for begin in range(1, len(jobs), AT_A_TIME):
+            some = jobs[begin : begin + AT_A_TIME]
+            names = [keys.whole(self._namespace, job) for job in some]
+            replies = self._pipeline([("EVALSHA", SHA1[script], 2, *name, *args) for name in names])
+            found.update(zip(some, replies, strict=True))
+        return found
 
     def _call(self, script: str, names: list[str], args: list[calls.Part]) -> object:
         rest = len(names), *names, *args
@@ -209,20 +287,46 @@ class RedisHistory:
 
         return cast("list[Any]", self._ask(ask))
 
+    def _greet(self) -> None:
+        """See once that it is what the URL says: a node of a Cluster would seem to be empty."""
+        hello = read_hello(self._client)
+        self.greeted = True
+        said = {name.encode(): value.encode() for name, value in hello.items()}
+        try:
+            check_server(said, self._address.kind)
+        except Broken as broken:
+            if broken.denied:  # a replica may be read
+                raise StoreRefused(f"cannot use {self.label}: {broken.why}") from None
+
     def _ask(self, ask: Callable[[], object]) -> object:
         """Return what *ask* returns. Raises: StoreDown or StoreRefused, in words for the user."""
         try:
+            if not self.greeted:
+                self._greet()
             return ask()
         except redis.exceptions.TimeoutError as error:
             raise StoreDown(f"cannot use {self.label}: no answer within {TIMEOUT_S:g}s") from error
         except redis.exceptions.RedisError as error:
             if isinstance(error.__context__, OSError):  # not a word from the server
                 raise StoreDown(
-                    f"cannot reach {self.label}: {said_by(error.__context__)}"
+                    f"cannot reach {self.label}: {said_by(error.__context__, self._address)}"
                 ) from error
             fault = faults.understand(server_words(error), self._address)
             kind = StoreRefused if fault.denied else StoreDown
             raise kind(f"cannot use {self.label}: {fault.why}") from error
+        except _NONSENSE as error:  # from redis-py
+            raise self.baffled(error) from error
+
+
+def job_names(found: list[bytes]) -> list[str]:
+    """Return those of *found* that are names of jobs, sorted: others may write here, too."""
+    names = [name.decode("utf-8", "replace") for name in found]
+    return sorted([name for name in names if is_job_name(name)])
+
+
+def globbed(text: str) -> str:
+    """Return *text* as a pattern that matches just that."""
+    return text.translate(_GLOB)
 
 
 def _lease(job: str, index: int, value: bytes, left: int, is_open: int) -> Lease:
@@ -238,6 +342,34 @@ def _lease(job: str, index: int, value: bytes, left: int, is_open: int) -> Lease
     )
 
 
-def _counts(fields: list[bytes]) -> dict[str, int]:
-    pairs = zip(fields[::2], fields[1::2], strict=True)
-    return {name.decode(): int(value) for name, value in pairs}
+def _overview(
+    job: str,
+    rows: list[Any],
+    waiting: list[bytes],
+    newest: bytes | None,
+    counters: list[bytes],
+    others: list[bytes],
+) -> Overview:
+    last = readable(newest) or None
+    found = [readable(text) for text in others]
+    records = [one for one in found if one] + ([last] if last else [])
+    by_run = {str(record.get("run_id")): record for record in records}
+    leases = [_lease(job, *row) for row in rows]
+    held = {lease.owner.run_id for lease in leases}
+    return Overview(
+        leases,
+        [run_id.decode("utf-8", "replace") for run_id in waiting],
+        last,
+        _counts(counters),
+        {run_id: record for run_id, record in by_run.items() if run_id in held},
+    )
+
+
+def _counts(fields: list[bytes] | dict[bytes, bytes]) -> dict[str, int]:
+    if isinstance(fields, list):
+        fields = dict(zip(fields[::2], fields[1::2], strict=True))
+    return {name.decode("utf-8", "replace"): _count(value) for name, value in fields.items()}
+
+
+def _count(value: bytes) -> int:
+    return int(value) if value.removeprefix(b"-").isdigit() and len(value) < _DIGITS else 0

@@ -11,10 +11,13 @@
     {ns}:{job}:h         zset of runs by time, ms        {ns}:{job}:x   older failures, kept
     {ns}:{job}:k         zset of skips by time           {ns}:{job}:n   hash of counters
     {ns}:{job}:e         channel: `free RUN_ID...` to the next in the queue, `stop RUN_ID BY`
-    {ns}:jobs            zset of job names by when they were last heard of
+    {ns}:{job}:-         never exists
+    {ns}:jobs            zset of job names by when they were last heard of; not in a Cluster
 
-Every script gets `{ns}:{job}:f` as its first key and makes the others from it, as the number of
-lease keys is the store's to know, not the caller's.
+Every script but renew gets `{ns}:{job}:f` as its first key and makes the others from it, as the
+number of lease keys is the store's to know, not the caller's. Its second key never exists: while a
+Cluster moves the job's slot, a request that names both a key and one that is not there is answered
+TRYAGAIN. So no script ever sees one half of a job.
 """
 
 from __future__ import annotations
@@ -28,6 +31,11 @@ def prefix(namespace: str, job: str) -> str:
 def fence(namespace: str, job: str) -> str:
     """Return the key that stands for the job: scripts make the others from it."""
     return f"{namespace}:{{{job}}}:f"
+
+
+def whole(namespace: str, job: str) -> list[str]:
+    """Return the keys of a script that must find all of the job in one place, or nothing."""
+    return [fence(namespace, job), f"{prefix(namespace, job)}-"]
 
 
 def jobs(namespace: str) -> str:

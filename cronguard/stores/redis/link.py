@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from cronguard.stores.redis.tls import Tls
 
 POLLIN, POLLOUT = 1, 4  # poll(2); `select` is not needed for two numbers
+READS = 8
+"""How much is taken at a time, in 64 KB: who sends without end is not to keep us from all else."""
 DEAD_AFTER_MS = 10_000
 """TCP_USER_TIMEOUT: sent bytes that nobody acknowledged for so long end the connection."""
 
@@ -87,6 +89,11 @@ class Link:
         except TlsRefused as error:
             self._fail(str(error), denied=True)
 
+    @property
+    def securing(self) -> bool:
+        """Tell whether TLS is being agreed on: a port without TLS never says a word to that."""
+        return self._tls is not None and not self._tls.ready and not self._connecting
+
     def watch(self) -> tuple[int, int]:
         """Return the descriptor and the poll(2) events to wait for."""
         if self._connecting:
@@ -109,7 +116,10 @@ class Link:
         self._flush()
         replies: list[object] = []
         try:
-            while data := self._receive():
+            for _ in range(READS):
+                data = self._receive()
+                if not data:
+                    break
                 replies += self._replies.feed(data)
         except Garbage as error:
             self._fail(f"it is not a Redis server (it answered {str(error)!r})", denied=True)
@@ -157,7 +167,8 @@ class Link:
             except BlockingIOError:
                 return b""
             except OSError as error:
-                self._fail(_trouble(error.errno or 0))
+                why = _trouble(error.errno or 0)
+                self._fail(self._tls.reset(why) if self._tls else why)
                 return b""
             if not data:
                 self._fail("it closed the connection")

@@ -29,9 +29,10 @@ def in_figures(host: str, port: int) -> list[Place]:
 class Resolution:
     """One look-up under way. `fd` becomes readable when it is `done`; then `places` or `why`."""
 
-    __slots__ = ("done", "fd", "places", "why")
+    __slots__ = ("done", "fd", "host", "places", "why")
 
     def __init__(self, host: str, port: int) -> None:
+        self.host = host
         self.done = False
         self.places: list[Place] = []
         self.why = ""

@@ -8,14 +8,14 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("renew",))
 SHA1 = {
-    "acquire": "26a57ba04452f7437b223174b6a4c7ba80ca64a2",
-    "renew": "05187b828698ae91170c5421d9bb56173f0b0084",
-    "reclaim": "8e343b9cba9eba87d985355f9bcc5e82a5250481",
-    "close": "52cdcf0cbd480eb222a93ae95fc6630d94ae0795",
-    "sweep": "36ed11c4d93ad9d513d03e74c966b4117319e197",
-    "leases": "d8b41bd95dd9f7e576899f3d7b4263b4a78be022",
-    "stop": "5fdaf725c5b18af85597f7fb1d5afc219f19b84c",
-    "unlock": "87c598b7998dd12c8001c4a1f51703234c90ab73",
+    "acquire": "b326cedba3c3531b3d3d9b0a5334ce99fe1c7eac",
+    "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
+    "reclaim": "360c341cb45270cba26b915e6b3f53f4d8dedc7f",
+    "close": "4a6d153d1bc40f23a78cb420613cd1b489cdbd35",
+    "sweep": "2945ad305474d15a2f0c052d3272f8fc73249481",
+    "overview": "adc676bc373d7cd9034b445c592901e25d6d5224",
+    "stop": "f141b9eca3927a417ba8c4b8d5adc10cf0a7db64",
+    "unlock": "786c5e9e62bf5fdd30eae58c85bc75fe0b2c467e",
 }
 
 

@@ -20,11 +20,23 @@ _INFO = {
     "rdb_ok": ("persistence", "rdb_last_bgsave_status"),
     "rdb_last_save": ("persistence", "rdb_last_save_time"),
 }
+_LEAST = ("uptime", "aof", "aof_ok", "rdb_ok")
+"""Of these the least is the worst: a server that restarted, one that does not save, `err`."""
+
+
+def read_hello(client: Any) -> dict[str, str]:
+    """Return what the server says it is; nothing if it does not know the question."""
+    return _pairs(_tried(lambda: client.execute_command("HELLO")))
+
+
+def read_run_id(client: Any) -> str:
+    """Return what tells this start of the server from any other; nothing if it may not be asked."""
+    return str((_section(client, "server") or {}).get("run_id") or "")
 
 
 def read_facts(client: Any) -> dict[str, object]:
     """Return the server's facts by name; None for what this user may not ask."""
-    hello = _pairs(_tried(lambda: client.execute_command("HELLO")))
+    hello = read_hello(client)
     clock = _tried(client.time)
     facts: dict[str, object] = {
         "flavour": hello.get("server"),
@@ -44,6 +56,30 @@ def read_facts(client: Any) -> dict[str, object]:
     if facts["flavour"] == "redis" and "valkey_version" in (sections["server"] or {}):
         facts |= {"flavour": "valkey", "version": sections["server"]["valkey_version"]}
     return facts
+
+
+def read_cluster(client: Any) -> dict[str, str]:
+    """Return what a node says of its Cluster; nothing if this user may not ask."""
+    said = _tried(lambda: client.execute_command("CLUSTER INFO"))
+    if isinstance(said, dict):
+        return {_text(name): _text(value) for name, value in said.items()}
+    lines = [line.partition(":") for line in _text(said or b"").split()]
+    return {name: value for name, _, value in lines}
+
+
+def merged(servers: list[dict[str, object]]) -> dict[str, object]:
+    """Return the facts of many servers as those of one: where they differ, what is worst."""
+    facts = dict(servers[0])
+    for other in servers[1:]:
+        for name, value in other.items():
+            worse = value is None or (name in _LEAST and _less(value, facts[name]))
+            if worse or (name == "maxmemory_policy" and facts[name] == "noeviction"):
+                facts[name] = value
+    return facts
+
+
+def _less(one: object, other: object) -> bool:
+    return other is not None and str(one).rjust(20, "0") < str(other).rjust(20, "0")
 
 
 def _section(client: Any, name: str) -> dict[str, Any]:

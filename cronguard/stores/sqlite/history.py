@@ -6,16 +6,17 @@ It shares file, tables and rules with the lease side. One connection, used by on
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable
 from time import CLOCK_BOOTTIME, clock_gettime_ns, time_ns
 from typing import TypeVar
 
-from cronguard.core.spec import Claim, owner_from
-from cronguard.stores.contract import Close, Lease
+from cronguard.core.decode import readable
+from cronguard.core.spec import Claim, is_job_name
+from cronguard.stores.contract import Close, Lease, Overview
 from cronguard.stores.sqlite import faults, files
+from cronguard.stores.sqlite import overview as many
 from cronguard.stores.sqlite.bell import ring
 from cronguard.stores.sqlite.engine import Connection, Error, sqlite_version
 from cronguard.stores.sqlite.rows import (
@@ -26,9 +27,9 @@ from cronguard.stores.sqlite.rows import (
     close_left_behind,
     job_made,
     job_of,
-    left_behind,
     live_leases,
     plain,
+    text_of,
     ticket_of,
 )
 from cronguard.stores.sqlite.schema import VERSION, connect, transact
@@ -60,21 +61,23 @@ class SqliteHistory:
     def jobs(self) -> list[str]:
         """Return the names of all jobs that ever asked for a lease, sorted."""
         query = "SELECT name FROM jobs WHERE namespace = ? ORDER BY name"
-        return self._read(lambda db, _: [n for (n,) in db.execute(query, (self._namespace,))])
+        key = (self._namespace,)
+        found = self._read(lambda db, _: [name for (name,) in db.execute(query, key)])
+        return [name for name in found if isinstance(name, str) and is_job_name(name)]
 
     def leases(self, jobs: list[str]) -> dict[str, list[Lease]]:
         """Return the live leases of each of *jobs*."""
-        return self._read(lambda db, at: {name: self._leases(db, name, at) for name in jobs})
+        return self._read(lambda db, at: many.leases(db, self._wanted(jobs), at))
+
+    def overview(self, jobs: list[str], *, live: bool = False) -> dict[str, Overview]:
+        """Return all that is asked about many jobs."""
+        self._close_left_behind(jobs)
+        return self._read(lambda db, at: many.overview(db, self._wanted(jobs), at, live))
 
     def waiters(self, job: str) -> list[str]:
         """Return the run ids that stand in the queue, first one first."""
-        query = f"SELECT run_id FROM waiters WHERE job = ? AND {LIVE} ORDER BY ticket"
-
-        def read(db: Connection, at: Moment) -> list[str]:
-            key = (self._job(db, job), at.boot, at.now)
-            return [run_id for (run_id,) in db.execute(query, key)]
-
-        return self._read(read)
+        wanted = self._wanted([job])
+        return self._read(lambda db, at: many.waiters(db, wanted, at)).get(job, [])
 
     def runs(self, job: str, limit: int) -> list[dict[str, object]]:
         """Return the newest *limit* records of runs, older failures among them."""
@@ -88,16 +91,12 @@ class SqliteHistory:
     def last(self, jobs: list[str]) -> dict[str, dict[str, object]]:
         """Return the newest record of a run of each of *jobs* that has one."""
         self._close_left_behind(jobs)
-        newest = {name: self._records(name, 0, 1) for name in jobs}
-        return {name: records[0] for name, records in newest.items() if records}
+        return self._read(lambda db, _: many.last(db, self._wanted(jobs)))
 
     def counters(self, jobs: list[str]) -> dict[str, dict[str, int]]:
         """Return each job's counters."""
         self._close_left_behind(jobs)
-        query = "SELECT name, value FROM counters WHERE job = ?"
-        return self._read(
-            lambda db, _: {name: dict(db.execute(query, (self._job(db, name),))) for name in jobs}
-        )
+        return self._read(lambda db, _: many.counters(db, self._wanted(jobs)))
 
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
@@ -109,12 +108,12 @@ class SqliteHistory:
         )
         key = (self._namespace, plain(run_id), len(plain(run_id)), plain(run_id))
 
-        def found() -> list[tuple[str, str, str]]:
+        def found() -> list[tuple[object, object, object]]:
             return self._read(lambda db, _: db.execute(query, key).fetchall())
 
-        open_jobs = {name for _, name, outcome in found() if outcome == "running"}
+        open_jobs = {str(name) for _, name, outcome in found() if outcome == "running"}
         self._close_left_behind(sorted(open_jobs))
-        return [json.loads(text) for text, _, _ in found()]
+        return [record for text, _, _ in found() if (record := readable(text))]
 
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports about the file and what it stands on."""
@@ -198,7 +197,10 @@ class SqliteHistory:
                 "AND paused_until_wall IS NOT NULL",
                 (self._job(db, job),),
             ).fetchone()
-            return row and {"until": row[0] or None, "reason": row[1], "by": row[2]}
+            if row is None:
+                return None
+            until = row[0] if isinstance(row[0], int) else UNTIL_RESUMED
+            return {"until": until or None, "reason": text_of(row[1]), "by": text_of(row[2])}
 
         return self._read(read)
 
@@ -231,41 +233,26 @@ class SqliteHistory:
         """Return the job's number; 0, which no job has, for one that nobody asked for."""
         return job_of(db, self._namespace, name) or 0
 
-    def _leases(self, db: Connection, name: str, at: Moment) -> list[Lease]:
-        return [
-            Lease(
-                job=name,
-                index=row.idx,
-                owner=owner_from(row.run_id, json.loads(row.facts)),
-                token=row.token,
-                px=row.px,
-                left=row.deadline - at.now,
-                released=bool(row.released),
-            )
-            for row in sorted(live_leases(db, self._job(db, name), at), key=lambda row: row.idx)
-        ]
+    def _wanted(self, jobs: list[str]) -> many.Wanted:
+        return many.Wanted(self._namespace, jobs)
 
     def _records(self, job: str, is_skip: int, limit: int) -> list[dict[str, object]]:
         query = "SELECT text FROM records WHERE job = ? AND is_skip = ? ORDER BY seq DESC LIMIT ?"
 
         def read(db: Connection, _: Moment) -> list[dict[str, object]]:
             rows = db.execute(query, (self._job(db, job), is_skip, max(limit, 0)))
-            return [json.loads(text) for (text,) in rows]
+            return [record for (text,) in rows if (record := readable(text))]
 
         return self._read(read)
 
     def _close_left_behind(self, jobs: list[str]) -> None:
         """Close the records of runs whose keeper vanished; writes only if there are any."""
 
-        def look(db: Connection, at: Moment) -> list[int]:
-            numbers = [self._job(db, name) for name in jobs]
-            return [number for number in numbers if left_behind(db, number, at)]
-
         def write(db: Connection, at: Moment) -> None:
             for number in found:
                 close_left_behind(db, number, at)
 
-        found = self._read(look)
+        found = self._read(lambda db, at: many.left_behind(db, self._wanted(jobs), at))
         if found:
             self._write(write)
 

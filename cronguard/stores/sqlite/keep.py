@@ -109,7 +109,7 @@ def _extended(db: Connection, job: int, claim: Claim, index: int, at: Moment) ->
     stop = db.execute(
         "SELECT asked_by FROM stops WHERE job = ? AND run_id = ?", (job, claim.owner.run_id)
     ).fetchone()
-    return Renewed(at.now, at.wall, None if stop is None else stop[0])
+    return Renewed(at.now, 0, None if stop is None else stop[0])
 
 
 def _reopen(db: Connection, job: int, claim: Claim) -> None:

@@ -72,6 +72,8 @@ class SqliteLease:
             self._replies.append(self._reply_to(request, now))
         except (Error, OSError, StoreDown) as error:
             self._replies.append(self._failed(request, error))
+        except (TypeError, ValueError, OverflowError):  # from a row that none of ours wrote
+            self._replies.append(self._garbled())
 
     def watches(self) -> list[tuple[int, int]]:
         """Return the bell's descriptor, once the job is watched."""
@@ -177,6 +179,13 @@ class SqliteLease:
             return Denied(str(fault))
         return Unavailable(request.name, str(fault))
 
+    def _garbled(self) -> Event:
+        """Say that what stands there for the job cannot be ours, so it may not run."""
+        return Denied(
+            f"it holds rows of the job {self._claim.job} that cronguard did not write; "
+            f"when no job runs, move it away: mv {self._path} {self._path}.damaged"
+        )
+
     # -- the file ---------------------------------------------------------------------------------
 
     def _opened(self) -> Connection:
@@ -217,7 +226,7 @@ class SqliteLease:
         try:
             db = self._opened()
             return transact(db, "BEGIN", lambda: self._news(db, Moment(now, 0, self._boot)))
-        except (Error, OSError, StoreDown):  # the next request will say so
+        except (Error, OSError, StoreDown, TypeError, ValueError):  # the next request will say so
             return []
 
     def _news(self, db: Connection, at: Moment) -> list[Event]:

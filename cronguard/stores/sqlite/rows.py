@@ -73,6 +73,11 @@ def plain(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
+def text_of(value: object) -> str:
+    """Return what a column of text holds, also where nobody of ours wrote it."""
+    return value if isinstance(value, str) else ""
+
+
 def facts_of(owner: Owner) -> str:
     """Return what is kept beside the lease of who holds it, as JSON."""
     facts = owner.facts()
@@ -80,8 +85,12 @@ def facts_of(owner: Owner) -> str:
 
 
 def owner_of(db: Connection, run_id: str, facts: str) -> Owner:
-    """Return who holds a lease. SQLite reads the JSON: the module `json` costs 7 ms at start."""
-    return owner_from(run_id, dict(db.execute("SELECT key, value FROM json_each(?)", (facts,))))
+    """Return who holds a lease. SQLite reads the JSON: the module `json` costs 7 ms at start.
+
+    What is no JSON tells nothing of the owner, and that there is one is not in doubt.
+    """
+    query = "SELECT key, value FROM json_each(CASE WHEN json_valid(?1) THEN ?1 ELSE '{}' END)"
+    return owner_from(run_id, dict(db.execute(query, (text_of(facts),))))
 
 
 def job_of(db: Connection, namespace: str, name: str) -> int | None:
@@ -147,7 +156,7 @@ def put(db: Connection, job: int, name: str, value: int) -> None:
 def left_behind(db: Connection, job: int, at: Moment) -> list[tuple[int, str, str]]:
     """Return (seq, run id, text) of the open records whose run has no lease any more."""
     return db.execute(
-        "SELECT seq, run_id, text FROM records WHERE job = ? AND outcome = 'running' "
+        "SELECT seq, run_id, CAST(text AS TEXT) FROM records WHERE job = ? AND outcome = 'running' "
         "AND run_id NOT IN (SELECT run_id FROM leases "
         f"WHERE job = ? AND released = 0 AND {LIVE})",
         (job, job, at.boot, at.now),

@@ -51,6 +51,7 @@ def connect(path: str) -> Connection:
 
 def _settle(db: Connection, path: str) -> None:
     """Set what each connection sets, and make or refuse what is in the file."""
+    db.text_factory = _text
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     version = number(db, "user_version")
@@ -66,6 +67,11 @@ def _settle(db: Connection, path: str) -> None:
             f"{path} was made by a newer cronguard (schema {version}, this one knows {VERSION}); "
             "update cronguard on this host, or choose another path"
         )
+
+
+def _text(stored: bytes) -> str:
+    """Return text as it is stored; bytes that are none would make an error of the whole query."""
+    return stored.decode("utf-8", "replace")
 
 
 def transact(db: Connection, begin: str, step: Callable[[], T]) -> T:

@@ -6,10 +6,12 @@ import os
 import select
 import time
 
-from cronguard.core.events import Event, Granted
+from cronguard.core.events import Closed, Event, Granted, Refused, Renewed, StopAsked
 from cronguard.core.record import complete, encode
 from cronguard.core.spec import Claim, Owner
-from cronguard.stores.contract import Acquire, Close, LeaseStore, Reclaim, Renew, Request
+from cronguard.stores.contract import Acquire, Close, LeaseStore, Met, Reclaim, Renew, Request
+from cronguard.stores.redis.census import Census
+from cronguard.stores.redis.history import RedisHistory
 from cronguard.stores.redis.lease import RedisLease, open_lease
 
 PATIENCE_S = 20.0
@@ -35,12 +37,37 @@ def record(of: Claim, outcome: str = "running", **more: object) -> str:
     return encode(complete(facts))
 
 
+class Memory:
+    """A host's memory of servers, in a dict."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, str] = {}
+
+    def known(self, server: str) -> str:
+        """Return what was learned."""
+        return self.servers.get(server, "")
+
+    def learn(self, server: str, run_id: str) -> None:
+        """Note it."""
+        self.servers[server] = run_id
+
+
 class Asker:
     """One run's side of the store."""
 
-    def __init__(self, url: str, of: Claim | None = None, attempt: int = 2_000) -> None:
+    def __init__(
+        self,
+        url: str,
+        of: Claim | None = None,
+        attempt: int = 2_000,
+        *,
+        met: Met | None = None,
+        strict: bool = False,
+    ) -> None:
         self.claim = of or claim()
-        self.store: RedisLease = open_lease(url, self.claim, attempt)
+        self.store: RedisLease = open_lease(
+            url, self.claim, attempt, met, census=Census() if strict else None
+        )
 
     def ask(self, request: Request) -> Event:
         """Send, and return the one reply."""
@@ -89,6 +116,39 @@ class Asker:
     def key(self, rest: str) -> str:
         """Return the name of one of the job's keys."""
         return f"{self.claim.namespace}:{{{self.claim.job}}}:{rest}"
+
+
+def whole_cycle(one: Asker, side: RedisHistory) -> None:
+    """Do everything that cronguard does to a store."""
+    run = one.claim.owner.run_id
+    grant = one.granted()
+    one.store.watch_job(now_ms())
+    assert isinstance(one.renew(grant), Renewed)
+    assert side.jobs() == ["job"]
+    [lease] = side.leases(["job"])["job"]
+    assert lease.owner.run_id == run
+    assert side.waiters("job") == []
+    assert side.overview(["job"])["job"].records[run]["outcome"] == "running"
+    assert side.runs("job", 10)[0]["outcome"] == "running"
+    assert side.last(["job"])["job"]["run_id"] == run
+    assert side.skips("job", 10) == []
+    assert side.counters(["job"])["job"]["last_start"]
+    assert side.find(run[:8])[0]["run_id"] == run
+    side.ask_stop("job", run, "ops")
+    assert isinstance(one.next(), StopAsked)
+    event = one.renew(grant)
+    assert isinstance(event, Renewed)
+    assert event.stop_by == "ops"
+    assert side.unlock(lease, "ops")
+    side.deliver(one.claim, one.closing("lease_lost"))
+    assert side.runs("job", 10)[0]["outcome"] == "lease_lost"
+    side.pause("job", None, "moving house", "ops")
+    event = one.acquire()
+    assert isinstance(event, Refused)
+    assert event.why == "paused until resumed by ops: moving house"
+    assert side.resume("job")
+    assert isinstance(one.acquire(queue_for=1_000), Granted)
+    assert isinstance(one.finish(), Closed)
 
 
 def wait(store: LeaseStore, longest: float) -> None:

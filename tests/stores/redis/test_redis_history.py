@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cronguard.core.events import Closed, Denied, Granted, Queued, Refused, Renewed, StopAsked
+from cronguard.core.events import Denied, Queued
 from cronguard.stores.contract import StoreDown, StoreRefused
 from cronguard.stores.redis.acl import acl_line
-from cronguard.stores.redis.history import RedisHistory, open_history
+from cronguard.stores.redis.history import AT_A_TIME, RedisHistory, open_history
 from tests.servers import Server, free_port
-from tests.stores.redis.helpers import Asker, claim, now_ms, why
+from tests.stores.redis.helpers import Asker, claim, whole_cycle, why
 
 Asking = Callable[..., Asker]
 CANARY = "s3cret-canary"
+OPTIONAL = re.compile(r"setinfo|b'object', b'info'")
+"""What is asked for though it may not be: redis-py says its name, and we ask for INFO."""
 
 
 @pytest.fixture
@@ -37,38 +38,6 @@ def least(server: Server) -> str:
     return f"unix://cronguard:{CANARY}@{server.socket}"
 
 
-def whole_cycle(one: Asker, side: RedisHistory) -> None:
-    """Do everything that cronguard does to a store."""
-    run = one.claim.owner.run_id
-    grant = one.granted()
-    one.store.watch_job(now_ms())
-    assert isinstance(one.renew(grant), Renewed)
-    assert side.jobs() == ["job"]
-    [lease] = side.leases(["job"])["job"]
-    assert lease.owner.run_id == run
-    assert side.waiters("job") == []
-    assert side.runs("job", 10)[0]["outcome"] == "running"
-    assert side.last(["job"])["job"]["run_id"] == run
-    assert side.skips("job", 10) == []
-    assert side.counters(["job"])["job"]["last_start"]
-    assert side.find(run[:8])[0]["run_id"] == run
-    side.ask_stop("job", run, "ops")
-    assert isinstance(one.next(), StopAsked)
-    event = one.renew(grant)
-    assert isinstance(event, Renewed)
-    assert event.stop_by == "ops"
-    assert side.unlock(lease, "ops")
-    side.deliver(one.claim, one.closing("lease_lost"))
-    assert side.runs("job", 10)[0]["outcome"] == "lease_lost"
-    side.pause("job", None, "moving house", "ops")
-    event = one.acquire()
-    assert isinstance(event, Refused)
-    assert event.why == "paused until resumed by ops: moving house"
-    assert side.resume("job")
-    assert isinstance(one.acquire(queue_for=1_000), Granted)
-    assert isinstance(one.finish(), Closed)
-
-
 def test_the_least_rights_are_enough(server: Server, asker: Asking, least: str) -> None:
     """S12: the whole cycle and the history under the ACL that `doctor` prints."""
     server.do("SCRIPT", "FLUSH")
@@ -82,9 +51,26 @@ def test_the_least_rights_are_enough(server: Server, asker: Asking, least: str) 
     side.close()
     entries = server.do("ACL", "LOG")
     assert isinstance(entries, list)
-    refused = {str(entry) for entry in entries if "setinfo" not in str(entry).lower()}
+    refused = {str(entry) for entry in entries if not OPTIONAL.search(str(entry).lower())}
     server.do("ACL", "LOG", "RESET")
     assert not refused
+
+
+def test_many_jobs_cost_one_script_each(
+    server: Server, history: RedisHistory, asker: Asking
+) -> None:
+    """Else `status` and `ps` over thousands of jobs would take as many times longer."""
+    asker().granted()
+    jobs = [f"other-{number}" for number in range(2 * AT_A_TIME)]
+    server.do("ZADD", "cg:jobs", *[word for job in jobs for word in (0, job)])
+    history.overview(["job"])  # now the server knows the script
+    server.do("CONFIG", "RESETSTAT")
+    assert len(history.overview(history.jobs())) == len(jobs) + 1
+    assert list(history.overview(history.jobs(), live=True)) == ["job"]
+    with server.client() as client:
+        stats = client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 2 * (len(jobs) + 1)
+    assert not stats.keys() & {"cmdstat_zrevrange", "cmdstat_hmget"}  # these are for single jobs
 
 
 @pytest.mark.parametrize(
@@ -176,7 +162,11 @@ def test_leases_are_found_when_the_fence_is_lost(
 def test_a_thousand_jobs_are_read_in_few_round_trips(
     server: Server, history: RedisHistory, asker: Asking
 ) -> None:
-    """A fleet's `status` is a handful of pipelines."""
+    """A fleet's `status` is a handful of pipelines.
+
+    The server counts its reads: one for each piece of a pipeline, which the kernel cuts as it
+    likes, and three thousand if each job were asked for alone.
+    """
     jobs = [f"job-{number}" for number in range(1_000)]
     one = asker(claim(jobs[500]))
     one.granted()
@@ -185,88 +175,5 @@ def test_a_thousand_jobs_are_read_in_few_round_trips(
     assert len(history.leases(jobs)) == 1_000
     assert len(history.counters(jobs)) == 1_000
     assert list(history.last(jobs)) == [jobs[500]]
-    assert before.info("stats")["total_reads_processed"] - reads < 60
+    assert before.info("stats")["total_reads_processed"] - reads < len(jobs) // 4
     before.close()
-
-
-# --- TLS
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA, and a certificate for `redis.test` and 127.0.0.1."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make certificates with")
-    folder = tmp_path_factory.mktemp("tls")
-    new = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout"
-    signed = "-CA ca.pem -CAkey ca.key -addext subjectAltName=DNS:redis.test,IP:127.0.0.1"
-    signed += " -addext keyUsage=digitalSignature,keyCertSign"  # Python 3.13 insists on it
-    commands = [
-        f"{new} ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign,cRLSign",
-        f"{new} key.pem -out cert.pem -subj /CN=redis.test {signed}",
-    ]
-    for command in commands:
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture
-def tls_server(own_server: Callable[..., Server], certificates: Path) -> tuple[Server, str]:
-    """A server that also speaks TLS, and its URL without options."""
-    port = free_port()
-    files = "--tls-cert-file {0}/cert.pem --tls-key-file {0}/key.pem --tls-ca-cert-file {0}/ca.pem"
-    options = f"--tls-port {port} --tls-auth-clients no {files.format(certificates)}"
-    try:
-        server = own_server(*options.split())
-    except AssertionError as error:
-        pytest.skip(f"this server was built without TLS: {str(error)[-80:]}")
-    return server, f"rediss://127.0.0.1:{port}"
-
-
-def test_a_run_over_tls(tls_server: tuple[Server, str], certificates: Path, asker: Asking) -> None:
-    """R23: with the CA in the URL, both sides work over TLS."""
-    url = f"{tls_server[1]}?tls_ca={certificates}/ca.pem"
-    side = open_history(url, "cg")
-    whole_cycle(asker(url=url), side)
-    side.close()
-
-
-def test_a_server_name_can_be_given(
-    tls_server: tuple[Server, str], certificates: Path, asker: Asking
-) -> None:
-    """R23: the name that the certificate is checked for need not be the address."""
-    url = f"{tls_server[1]}?tls_ca={certificates}/ca.pem&tls_server_name="
-    assert isinstance(asker(url=url + "redis.test").acquire(), Granted)
-    text = why(asker(url=url + "other.test").acquire(), Denied)
-    assert "certificate is not valid" in text
-    assert "other.test" in text
-    for name, there in ("redis.test", True), ("other.test", False):
-        side = open_history(url + name, "cg")
-        try:
-            assert side.jobs() == ["job"]
-        except StoreDown:
-            assert not there
-        else:
-            assert there
-        side.close()
-
-
-def test_an_unknown_ca_is_refused(tls_server: tuple[Server, str], asker: Asking) -> None:
-    """R23: fails closed; only tls_verify=false accepts it."""
-    assert "certificate is not valid" in why(asker(url=tls_server[1]).acquire(), Denied)
-    one = asker(url=f"{tls_server[1]}?tls_verify=false")
-    assert isinstance(one.acquire(), Granted)
-
-
-def test_tls_to_a_plain_port_is_refused(server: Server, asker: Asking) -> None:
-    """R23: no falling back to plain text."""
-    url = f"rediss://127.0.0.1:{server.port}"
-    event = asker(url=url, attempt=500).acquire()
-    assert type(event).__name__ in ("Denied", "Unavailable")
-    assert server.do("DBSIZE") == 0
-
-
-def test_a_ca_file_that_is_not_there_is_refused(server: Server, asker: Asking) -> None:
-    """R23: a wrong path is named."""
-    event = asker(url=f"rediss://127.0.0.1:{server.port}?tls_ca=/nonexistent.pem").acquire()
-    assert "/nonexistent.pem" in why(event, Denied)

@@ -22,7 +22,8 @@ from cronguard.core.events import (
     Unavailable,
     Woken,
 )
-from cronguard.stores.contract import Renew
+from cronguard.stores.contract import Close, Renew
+from cronguard.stores.redis.scripts import SHA1, source
 from tests.proxy import Proxy
 from tests.servers import Server, free_port
 from tests.stores.redis.helpers import Asker, claim, described, now_ms, why
@@ -179,6 +180,7 @@ def test_a_late_acquire_creates_nothing(own_server: Starting, asker: Asking) -> 
 
 def test_an_answer_that_came_while_we_were_stopped_is_taken(server: Server, asker: Asking) -> None:
     """L18: what came in time counts, though we look later than the attempt's end."""
+    server.do("SCRIPT", "LOAD", source("renew"))
     one = asker(attempt=100)
     grant = one.granted()
     one.store.send(Renew(grant.token, grant.index), now_ms())
@@ -187,6 +189,20 @@ def test_an_answer_that_came_while_we_were_stopped_is_taken(server: Server, aske
     assert came.poll(10_000)
     [event] = one.store.events(now_ms() + 5_000)
     assert isinstance(event, Renewed)
+
+
+def test_what_is_given_back_too_late_takes_no_later_grant(proxy: Proxy, asker: Asking) -> None:
+    """R19: on its way for longer than its attempt, it arrives after the run was granted anew."""
+    asker(url=proxy.url).finish()  # the server knows the script
+    one = asker(url=proxy.url, attempt=300)
+    one.granted()
+    proxy.keep_back = SHA1["close"].encode()
+    undo = Close(None, outcome="", ended_wall=0, forget_slot=True)
+    assert isinstance(one.ask(undo), Unavailable)
+    grant = one.granted()
+    proxy.let_go.set()
+    assert proxy.arrived.wait(20)
+    assert isinstance(one.renew(grant), Renewed)
 
 
 def test_a_slow_server_works(proxy: Proxy, asker: Asking) -> None:
@@ -233,8 +249,7 @@ def test_a_truncated_reply_is_asked_for_again(proxy: Proxy, asker: Asking) -> No
     """R21: half a reply is none."""
     one = asker(url=proxy.url)
     grant = one.granted()
-    proxy.cut()
-    proxy.cut_after = 400  # the greeting fits, the reply to the script does not
+    proxy.cut_reply_to = b"EVALSHA"
     assert isinstance(one.renew(grant), Renewed)
 
 

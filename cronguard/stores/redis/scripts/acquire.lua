@@ -1,17 +1,34 @@
 -- Lease the job to this run, or say who is in the way. As a whole or not at all.
--- KEYS: f, and the index of jobs if it may be written (in a Cluster it lives in another slot).
--- ARGV: run, facts, px, slots, settings, queue_for, evict, slot, slot_px, record, job, not_after
+-- KEYS: f, -, and the index of jobs if there is one (in a Cluster it would live in another slot).
+-- ARGV: run, facts, px, slots, settings, queue_for, evict, slot, slot_px, record, job, at_least,
+--       ask (how often this run has asked), not_after (-1: grant nothing)
 local run, facts, px, slots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local settings, queue_for, evict, slot = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 -- Who asked may be gone: a stalled server runs what waited in its sockets, whenever that is.
-if tonumber(ARGV[12]) > 0 and now > tonumber(ARGV[12]) then return {'late', text(now)} end
+if tonumber(ARGV[14]) > 0 and now > tonumber(ARGV[14]) then return {'late', text(now)} end
+local at_least, ask, barred = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]) < 0
 
--- Asked again by the holder: the same grant, for its full time.
+-- Asked again by the holder: the same grant, for its full time. The token only ever rises, when
+-- another server of the same quorum has granted a higher one.
 for i = 0, slots - 1 do
   local value = redis.call('GET', p .. 'l:' .. i)
   if is_of(value, run) then
-    redis.call('PEXPIRE', p .. 'l:' .. i, px)
-    return {'granted', text(now), string.match(value, '^[^:]*:(%d+):'), i}
+    -- A snapshot may have brought it back, and another run's grant that came later be lost.
+    if barred then return {'barred', text(now)} end
+    local token = string.match(value, '^[^:]*:(%d+):')
+    ask = math.max(ask, tonumber(redis.call('HGET', p .. 'f', 'a' .. i)) or 0)
+    if tonumber(token) >= at_least then
+      redis.call('PEXPIRE', p .. 'l:' .. i, px)
+      redis.call('HSET', p .. 'f', 'a' .. i, text(ask))
+      return {'granted', text(now), token, i}
+    end
+    local last = math.max(tonumber(redis.call('HGET', p .. 'f', 'n')) or 0, at_least)
+    redis.call('HSET', p .. 'f', 'n', text(last), 'n' .. i, text(at_least), 'o' .. i, run, 'a' .. i, text(ask))
+    redis.call('SET', p .. 'l:' .. i, swap(value, ':' .. token .. ':', ':' .. text(at_least) .. ':'), 'PX', px)
+    local record = redis.call('HGET', p .. 'r', run)
+    record = record and swap(record, '"token":' .. token, '"token":' .. text(at_least))
+    if record then redis.call('HSET', p .. 'r', run, record) end
+    return {'granted', text(now), text(at_least), i}
   end
 end
 
@@ -73,9 +90,12 @@ if ahead >= free then
   return {'held', text(now), holder, left}
 end
 
+if barred then return {'barred', text(now)} end
+
 -- The grant. The clock keeps tokens rising though everything stored were lost.
-local token = text(math.max((tonumber(redis.call('HGET', p .. 'f', 'n')) or 0) + 1, now))
-redis.call('HSET', p .. 'f', 'n', token, 'o', run, 'n' .. index, token, 'o' .. index, run, 'c', settings)
+local last_token = tonumber(redis.call('HGET', p .. 'f', 'n')) or 0
+local token = text(math.max(last_token + 1, now, at_least))
+redis.call('HSET', p .. 'f', 'n', token, 'o', run, 'n' .. index, token, 'o' .. index, run, 'a' .. index, text(ask), 'c', settings)
 local value = table.concat({run, token, text(now), px, facts}, ':')
 redis.call('SET', p .. 'l:' .. index, value, 'PX', px)
 if slot ~= '' then redis.call('SET', p .. 's:' .. slot, run, 'PX', ARGV[9]) end
@@ -86,5 +106,5 @@ redis.call('ZADD', p .. 'o', index, run)
 redis.call('ZADD', p .. 'h', token, run) -- the token: no two grants of a job are of one time
 redis.call('HSET', p .. 'r', run, swap(ARGV[10], '"token":null', '"token":' .. token) or ARGV[10])
 redis.call('HSET', p .. 'n', 'last_start', text(now), 'skips_since_run', 0)
-if KEYS[2] then redis.call('ZADD', KEYS[2], text(now), ARGV[11]) end
+if KEYS[3] then redis.call('ZADD', KEYS[3], text(now), ARGV[11]) end
 return {'granted', text(now), token, index}

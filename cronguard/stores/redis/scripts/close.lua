@@ -1,10 +1,19 @@
 -- End the run: first free what is its own, then store the record. A record that is refused never
 -- keeps the lease. The first write is one that works when out of memory, and Redis lets a script
 -- that has written go on: so the record is stored then, too.
--- KEYS: f, and the index of jobs if it may be written.
+-- KEYS: f, -, and the index of jobs if there is one.
 -- ARGV: run, slots, release, min_hold, slot, forget_slot, record, outcome, reason, ended, job,
---       kept runs, kept failures, kept skips
+--       kept runs, kept failures, kept skips; and where a grant is undone, ask and not_after
 local run, slots, outcome, reason = ARGV[1], tonumber(ARGV[2]), ARGV[8], ARGV[9]
+-- Undoing comes to nothing after its time, and takes nothing that was asked for later: it may have
+-- been on its way while the run was granted the lease anew, over another connection.
+if ARGV[15] then
+  if tonumber(ARGV[16]) > 0 and now > tonumber(ARGV[16]) then return {'late', text(now)} end
+  for i = 0, slots - 1 do
+    local later = is_of(redis.call('GET', p .. 'l:' .. i), run) and redis.call('HGET', p .. 'f', 'a' .. i)
+    if later and tonumber(later) > tonumber(ARGV[15]) then return {'late', text(now)} end
+  end
+end
 redis.call('ZREM', p .. 'o', run)
 
 local freed = redis.call('ZREM', p .. 'w', run) == 1
@@ -65,10 +74,12 @@ local function trim(zset, kept, spare)
 end
 
 local function store()
-  if KEYS[2] then redis.call('ZADD', KEYS[2], text(now), ARGV[11]) end
+  if KEYS[3] then redis.call('ZADD', KEYS[3], text(now), ARGV[11]) end
   local before = redis.call('HGET', p .. 'r', run)
   before = before and outcome_of(before)
   if ARGV[7] == '' then -- a run that leaves no record, not even that of its start
+    -- An end that was told meanwhile stays: the run gave up while it was granted the lease.
+    if before and before ~= 'running' and before ~= 'abandoned' then return end
     forget(run)
     redis.call('ZREM', p .. 'h', run)
     return

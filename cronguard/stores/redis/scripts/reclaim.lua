@@ -1,5 +1,5 @@
 -- Take a lease that vanished again, unless another run was granted this index since.
--- KEYS: f. ARGV: run, facts, px, settings, token, index, granted, not_after
+-- KEYS: f, -. ARGV: run, facts, px, settings, token, index, granted, not_after
 local run, px, token, index = ARGV[1], ARGV[3], ARGV[5], ARGV[6]
 if tonumber(ARGV[8]) > 0 and now > tonumber(ARGV[8]) then return {'late', text(now)} end
 local lease = p .. 'l:' .. index

@@ -1,3 +1,3 @@
--- Close what vanished keepers left open. KEYS: f
+-- Close what vanished keepers left open. KEYS: f, -
 close_left_behind()
 return text(now)

@@ -1,5 +1,5 @@
 -- Free exactly this lease, and fence its holder, so that it can neither renew nor reclaim it.
--- KEYS: f. ARGV: run, token, index, by
+-- KEYS: f, -. ARGV: run, token, index, by
 local index = ARGV[3]
 local value = redis.call('GET', p .. 'l:' .. index)
 local its = ARGV[1] .. ':' .. ARGV[2] .. ':'
