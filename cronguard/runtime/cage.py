@@ -2,22 +2,28 @@
 
 The kernel's `cgroup.kill` (cgroup v2, Linux 5.14) kills everybody in a group at one moment, also
 who is being forked just then. It takes a folder that we may write to: as root, or below a unit with
-`Delegate=yes`. The group is made when killing needs more than a few passes, and not before: a run
-that ends as runs do pays nothing and leaves nothing behind.
+`Delegate=yes`. With `--isolation auto` the group is made when killing needs more than a few passes,
+and not before: a run that ends as runs do pays nothing and leaves nothing behind.
 
-Road not taken: starting every command in a group of its own, which costs each run two to three
-system calls of some 100 us, and a folder that nobody removes if we are killed.
+With `--isolation cgroup` the command is started in a group of its own, and whatever it starts is
+born there. That costs each run a few system calls of some 100 us, and should keeper and guardian be
+killed at the same moment, nobody is left to remove the folder: so it is not done for everybody.
 """
 
 from __future__ import annotations
 
 import os
+from errno import ENODEV
 from select import poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REMEDY = (
+    "Run it as root, in a unit with `Delegate=yes`, or below `systemd --user`, on Linux 5.14 or "
+    "later; or leave it to --isolation auto"
+)
 REMOVE_TRIES = 50
 REMOVE_EVERY_MS = 2
 
@@ -41,13 +47,30 @@ def own_cgroup() -> str | None:
 class Cage:
     """One such group. *is_ours* tells whether a process belongs to the tree."""
 
-    __slots__ = ("_above", "_folder", "_is_ours", "_refused")
+    __slots__ = ("_above", "_folder", "_is_ours", "_name", "_refused")
 
-    def __init__(self, is_ours: Callable[[int], bool]) -> None:
+    def __init__(self, is_ours: Callable[[int], bool], name: str = "") -> None:
         self._is_ours = is_ours
+        self._name = name or f"cronguard-{os.getpid()}"
         self._above = ""
         self._folder = ""
         self._refused = False
+
+    def make(self) -> None:
+        """Make the group, for a command to be started in. Raises: OSError."""
+        if not self._folder and not self._make():
+            raise OSError(ENODEV, os.strerror(ENODEV))
+
+    def join(self) -> None:
+        """Put the calling process in. Raises: OSError."""
+        with open(f"{self._folder}/cgroup.procs", "wb", buffering=0) as file:
+            file.write(b"0")
+
+    def adopt(self) -> None:
+        """Be what a dead process's `Cage` of this name was."""
+        above = own_cgroup()
+        if above is not None and os.path.isdir(f"{above}/{self._name}"):
+            self._above, self._folder = above, f"{above}/{self._name}"
 
     def kill(self, pids: list[int]) -> bool:
         """Put *pids* in and kill whoever is in there; False where this host does not allow it."""
@@ -60,6 +83,16 @@ class Cage:
             if not self._is_ours(pid):
                 _write(f"{self._above}/cgroup.procs", pid)
         return _write(f"{self._folder}/cgroup.kill", 1)
+
+    def empty(self) -> bool:
+        """Put whoever is in there back to where the group was made, and remove it."""
+        for _ in range(REMOVE_TRIES if self._folder else 0):
+            inside = self._inside()
+            if not inside:
+                break
+            for pid in inside:
+                _write(f"{self._above}/cgroup.procs", pid)
+        return self.remove()
 
     def remove(self) -> bool:
         """Remove the group, once nobody is in it; returns False if somebody still is.
@@ -81,7 +114,7 @@ class Cage:
         self._refused = True
         if above is None:
             return False
-        folder = f"{above}/cronguard-{os.getpid()}"
+        folder = f"{above}/{self._name}"
         try:
             os.mkdir(folder)
         except OSError:
@@ -98,6 +131,30 @@ class Cage:
                 return [int(line) for line in file]
         except OSError:
             return []
+
+
+def refusal() -> str:
+    """Say why no command can be started in a group of its own here; nothing if it can."""
+    above = own_cgroup()
+    if above is None:
+        return "this process is in no control group of version 2"
+    if not os.access(f"{above}/cgroup.procs", os.W_OK):
+        return f"this user may not write to {above}"
+    folder = f"{above}/cronguard-probe-{os.getpid()}"
+    try:
+        os.mkdir(folder)
+    except OSError as error:
+        return f"{above} cannot be written to ({os.strerror(error.errno or 0).lower()})"
+    try:
+        kills = os.path.exists(f"{folder}/cgroup.kill")
+    finally:
+        os.rmdir(folder)
+    return "" if kills else f"this kernel has no cgroup.kill in {above} (it takes Linux 5.14)"
+
+
+def chosen() -> str:
+    """Say what `--isolation auto` comes to here: `cgroup` or `group`."""
+    return "group" if refusal() else "cgroup"
 
 
 def _write(path: str, value: int) -> bool:

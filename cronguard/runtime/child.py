@@ -15,6 +15,7 @@ from cronguard.runtime import kernel
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal
 
@@ -44,10 +45,12 @@ def become(
     guardian: int,
     lifelines: tuple[int, ...],
     report: int,
+    join: Callable[[], None] | None = None,
 ) -> None:
     """Turn this process into the command; never returns.
 
     *lifelines* are pipes whose closing kills our process group. *report* gets `ERRNO` if it fails.
+    *join* is called before anything of the command can run. Raises: OSError, which is reported.
     """
     errno = 0
     try:
@@ -60,6 +63,8 @@ def become(
         for lifeline in lifelines:
             if not kernel.kill_group_when_closed(lifeline, me):
                 os._exit(exits.OWN_FAILURE)
+        if join is not None:
+            join()
         if stdio.nice is not None:
             os.setpriority(os.PRIO_PROCESS, 0, stdio.nice)
         if stdio.tty is not None:
@@ -68,7 +73,7 @@ def become(
             os.dup2(stdio.out, 1)
         if stdio.err is not None:
             os.dup2(stdio.err, 2)
-        _close_the_rest(report)
+        close_the_rest({report})
         _reset_signals()
         _exec(command, env)
     except OSError as error:
@@ -78,21 +83,18 @@ def become(
         os._exit(exits.OWN_FAILURE)
 
 
-def _close_the_rest(keep: int) -> None:
-    """Leave descriptors 0, 1, 2, and *keep* until exec closes it."""
+def close_the_rest(keep: set[int]) -> None:
+    """Leave descriptors 0, 1, 2, and *keep*."""
     try:
-        names = os.listdir("/proc/self/fd")
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
-        os.closerange(3, keep)
-        os.closerange(keep + 1, 1024)
-        return
-    for name in names:
-        number = int(name)
-        if number > 2 and number != keep:
+        numbers = list(range(1024))
+    for number in numbers:
+        if number > 2 and number not in keep:
             try:
                 os.close(number)
             except OSError:
-                pass  # the listing's own descriptor
+                pass  # the listing's own descriptor, or none at all
 
 
 def _reset_signals() -> None:

@@ -3,8 +3,8 @@
     keeper ──── control socket ────► guardian ──► child ──► ...
       └─ writer of `keeper lifeline`    └─ writer of `guardian lifeline`
 
-It is forked before anything heavy is loaded. It starts the command, reaps it and whatever it leaves
-behind, signals and kills. It outlives the keeper on purpose:
+It is forked before anything heavy is loaded (launch.py). It starts the command, reaps it and
+whatever it leaves behind, signals and kills. It outlives the keeper on purpose:
 
 * The keeper dies: the kernel SIGKILLs the child's process group through the keeper's lifeline, and
   wakes the guardian (PDEATHSIG is SIGCONT, should somebody have stopped it), which kills what had
@@ -14,7 +14,7 @@ behind, signals and kills. It outlives the keeper on purpose:
 * The guardian dies: the kernel SIGKILLs the child (PDEATHSIG) and its group (the guardian's
   lifeline, whose reader the keeper holds), and its orphans become the keeper's, which kills them.
 * Both die at the same moment: the group is dead; a process that had left it is not. This takes a
-  PID namespace to close, and is said in the README.
+  PID namespace to close (`--isolation pidns`, pidns.py), and is said in the README.
 
 Messages are datagrams (SEQPACKET). From the keeper: `spawn` and the additions to the environment,
 `signal N`, `forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`,
@@ -26,11 +26,10 @@ from __future__ import annotations
 
 import _socket
 import os
-from errno import EAGAIN, ENOMEM
 from select import POLLHUP, POLLIN, poll
 
-from cronguard.core import exits
 from cronguard.runtime import child, kernel
+from cronguard.runtime.fork import fork_patiently
 from cronguard.runtime.tree import Tree, describe, is_below
 
 TYPE_CHECKING = False
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cronguard.runtime.cage import Cage
+    from cronguard.runtime.launch import Hold
 else:
     import _signal as signal
 
@@ -48,101 +48,6 @@ KILL_EVERY_LATER_MS = 250
 STUCK_AFTER_PASSES = 60
 SETTLE_MS = 100
 """What the child leaves behind may end by itself for so long before it is called a straggler."""
-FORK_AGAIN_MS = 100
-NICER = 5
-
-
-class Link:
-    """The keeper's end: how to speak to the guardian, and what its death looks like.
-
-    `lifeline` is written by nobody; closing it, or dying, kills the run. `watch` is the pipe end
-    through which the kernel kills the group when the guardian dies.
-    """
-
-    __slots__ = ("control", "lifeline", "pid", "watch")
-
-    def __init__(self, pid: int, control: _socket.socket, lifeline: int, watch: int) -> None:
-        self.pid = pid
-        self.control = control
-        self.lifeline = lifeline
-        self.watch = watch
-
-    def send(self, *words: bytes) -> None:
-        """Send a message; a guardian that is gone is noticed by `receive`."""
-        try:
-            self.control.send(b"\0".join(words))
-        except OSError:
-            pass
-
-    def receive(self) -> list[bytes] | None:
-        """Return the next message, [] if there is none now, None if the guardian is gone."""
-        try:
-            message = self.control.recv(MESSAGE_BYTES)
-        except BlockingIOError:
-            return []
-        except OSError:
-            return None
-        return message.split(b"\0") if message else None
-
-
-def start(
-    command: list[bytes],
-    env: dict[bytes, bytes],
-    stdio: child.Stdio,
-    mark: Callable[[], None],
-    unneeded: list[int],
-) -> Link:
-    """Fork the guardian. *mark* leaves the proof that the tree is dead; *unneeded* are closed."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    keeper_r, keeper_w = os.pipe()
-    guardian_r, guardian_w = os.pipe()
-    kernel.become_subreaper()
-    stdio.nice = go_before_the_child()
-    # WARNING: a signal between fork and reset would be written to the keeper's wake-up pipe.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = fork_patiently()
-    if pid == 0:
-        status = exits.OWN_FAILURE
-        try:
-            os.close(keeper_w)
-            ours.close()
-            for number in unneeded:
-                os.close(number)
-            guardian = Guardian(command, env, stdio, theirs, (keeper_r, guardian_r), mark)
-            guardian.settle()
-            status = guardian.serve()
-        finally:
-            os._exit(status)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    os.close(keeper_r)
-    os.close(guardian_w)
-    ours.setblocking(False)
-    return Link(pid, ours, keeper_w, guardian_r)
-
-
-def fork_patiently() -> int:
-    """Fork, with one more try when the system has no room just now. Raises: OSError."""
-    try:
-        return os.fork()
-    except OSError as error:
-        if error.errno not in (EAGAIN, ENOMEM):
-            raise
-    poll().poll(FORK_AGAIN_MS)
-    return os.fork()
-
-
-def go_before_the_child() -> int | None:
-    """Let keeper and guardian run before a busy child, if we may; return what the child had.
-
-    Under a 16-fold overload a death at equal priority takes up to 124 ms to be noticed.
-    """
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, usual - NICER)
-    except OSError:
-        return None
-    return usual
 
 
 class Guardian:
@@ -156,6 +61,7 @@ class Guardian:
         control: _socket.socket,
         lifelines: tuple[int, int],
         mark: Callable[[], None],
+        hold: Hold,
     ) -> None:
         self.command = command
         self.env = env
@@ -163,6 +69,7 @@ class Guardian:
         self.control = control
         self.lifelines = lifelines
         self.mark = mark
+        self.hold = hold
         self.tree = Tree()
         self.poller = poll()
         self.report = -1
@@ -205,8 +112,9 @@ class Guardian:
 
         from cronguard.runtime import cage  # noqa: PLC0415
 
-        me = os.getpid()
-        self.cage = cage.Cage(lambda pid: is_below(pid, me))
+        me, mine = os.getpid(), self.control.fileno()
+        if self.hold.isolation != "group":
+            self.cage = cage.Cage(lambda pid: is_below(pid, me), self.hold.cage)
 
         while True:
             ready = self.poller.poll(self._pause())
@@ -218,7 +126,7 @@ class Guardian:
                     self._read_report()
                 elif number == self.wake:
                     self._drain_wake()
-                elif event & (POLLIN | POLLHUP) and self._obey():
+                elif number == mine and event & (POLLIN | POLLHUP) and self._obey():
                     return 0
             if self.let_go and self.keeper_gone:
                 return 0
@@ -293,27 +201,45 @@ class Guardian:
         except OSError as error:
             self._tell(f"failed {error.errno}")
             return
-        me = os.getpid()
         try:
-            pid = fork_patiently()
+            begin = self._begin_apart if self.hold.isolation == "pidns" else self._begin
+            begin(writer)
         except OSError as error:
             os.close(reader)
             os.close(writer)
             self._tell(f"failed {error.errno}")
             return
+        os.close(writer)
+        for number in {self.stdio.out, self.stdio.err} - {None}:
+            os.close(number)  # type: ignore[arg-type]
+        self.report = reader
+        self.poller.register(reader, POLLIN)
+
+    def _begin(self, report: int) -> None:
+        """Start the command below us. Raises: OSError."""
+        join = None
+        if self.hold.cage and self.cage is not None:
+            self.cage.make()
+            join = self.cage.join
+            self.tree.cage_after = 0
+        self.tree.cage = self.cage
+        me = os.getpid()
+        pid = fork_patiently()
         if pid == 0:
-            child.become(self.command, self.env, self.stdio, me, self.lifelines, writer)
+            child.become(self.command, self.env, self.stdio, me, self.lifelines, report, join)
         try:
             os.setpgid(pid, pid)  # both do it: whoever comes first
         except OSError:
             pass
-        os.close(writer)
-        for number in {self.stdio.out, self.stdio.err} - {None}:
-            os.close(number)  # type: ignore[arg-type]
         self.tree.lead(pid)
-        self.tree.cage = self.cage
-        self.report = reader
-        self.poller.register(reader, POLLIN)
+
+    def _begin_apart(self, report: int) -> None:
+        """Start the command in a PID namespace of its own. Raises: OSError."""
+        from cronguard.runtime.pidns import Space  # noqa: PLC0415  (only where it was asked for)
+
+        space = Space(self.poller)
+        space.start(self.command, self.env, self.stdio, self.lifelines, report)
+        self.tree = space
 
     def _read_report(self) -> None:
         """The pipe that exec closes: empty means that the command runs."""
@@ -322,9 +248,9 @@ class Guardian:
         os.close(self.report)
         self.report = -1
         if not text:
-            self._tell(f"spawned {self.tree.leader}")
+            self._tell(f"spawned {self.tree.begun()}")
             return
-        os.waitpid(self.tree.leader, 0)
+        self.tree.drop()
         self.tree = Tree()
         self._tell(f"failed {text.decode()}")
 
@@ -364,6 +290,7 @@ class Guardian:
         """Let go of what is left: it lives on as if cronguard had never been there."""
         for lifeline in self.lifelines:
             kernel.spare_group(lifeline)
+        self.tree.leave()
         self.told_dead = self.let_go = True
         self._tell(f"dead {self.tree.used()}")
 

@@ -21,6 +21,7 @@ from cronguard.core.asking import STOP_SIGNALS
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
+from cronguard.runtime.met import MetServers
 from cronguard.runtime.minder import Minder
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from cronguard.core.events import Event
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
-    from cronguard.runtime.guardian import Link
+    from cronguard.runtime.launch import Link
     from cronguard.runtime.output import Output
 else:
     import _signal as signal
@@ -63,6 +64,7 @@ class Keeper:
         state: str | None,
         secrets: tuple[str, ...] = (),
         terminal: bool = False,
+        isolation_refused: str = "",
     ) -> None:
         self.run = run
         self.spec: JobSpec = run.spec
@@ -81,6 +83,7 @@ class Keeper:
         self.token: int | None = None
         self._deadman: DeadMan | None = None
         self._deadman_refused = ""
+        self._isolation_refused = isolation_refused
         self._refusal: str | None = None
         self._ended: contract.Close | None = None
         self._store_closed = False
@@ -108,6 +111,8 @@ class Keeper:
         return self.status
 
     def _first_event(self) -> Event:
+        if self._isolation_refused:
+            return ev.Refused("isolation_refused", self._isolation_refused)
         if self.spec.dead_man != "required" or self.has_dead_man():
             return ev.Begin()
         return ev.Refused("dead_man_required", self._deadman_refused)
@@ -171,7 +176,8 @@ class Keeper:
 
     def _acquire(self, action: do.Acquire) -> None:
         queue_for = 0 if self.spec.wait == 0 else QUEUE_FOR_MS
-        self._send(contract.Acquire(self._record(), queue_for=queue_for, evict=action.evict))
+        record, evict, until = self._record(), action.evict, action.until
+        self._send(contract.Acquire(record, queue_for=queue_for, evict=evict, until=until))
         if action.evict is not None and self.state is not None:
             proof.forget_marks(self.state, action.evict, self.wall.at(now_ms()))
 
@@ -219,35 +225,12 @@ class Keeper:
         self.minder.leave()
 
     def _suspend(self, _action: Action) -> None:
-        """Stop with the child, so that the shell takes over; go on with it.
+        """Stop with the child, so that the shell takes over; go on with it."""
+        from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
 
-        By TSTP, which the kernel ignores where no shell could say `fg`: then it just goes on.
-        """
         self.output.say_all(PATIENCE_MS)
-        if not self._is_in_front():  # else `fg` came while it ran behind, and now is its turn
-            self._take_terminal()
-            os.kill(os.getpid(), signal.SIGTSTP)
-        self.terminal = self._is_in_front()  # `fg`, not `bg`
-        if self.terminal:
-            self._put_in_front(self.minder.child)
+        self.terminal = terminal.suspend(self.minder.child, in_front=self.terminal)
         self.minder.forward(signal.SIGCONT)
-
-    def _take_terminal(self) -> None:
-        """Come back to the front, unless the shell has put us behind."""
-        if self.terminal:
-            self._put_in_front(os.getpgrp())
-
-    def _is_in_front(self) -> bool:
-        try:
-            return os.tcgetpgrp(0) == os.getpgrp()
-        except OSError:
-            return False  # the terminal was closed
-
-    def _put_in_front(self, group: int) -> None:
-        try:
-            os.tcsetpgrp(0, group)
-        except OSError:
-            pass  # it was closed
 
     def _say_what(self, action: do.Say) -> None:
         self.say(action.topic, action.facts)
@@ -270,7 +253,8 @@ class Keeper:
             self.store = None
         attempt = min(self.run.times.attempt, max(self.spec.store_timeout, 100))
         try:
-            self.store = open_lease(url, self.claim, attempt)
+            met = MetServers(self.state) if self.state is not None else None
+            self.store = open_lease(url, self.claim, attempt, met)
         except (contract.StoreDown, ValueError) as error:
             self._refusal = str(error)
             return
@@ -362,8 +346,10 @@ class Keeper:
             if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
                 spill.show()
         self._deliver_outbox()
-        if self.minder.child:
-            self._take_terminal()
+        if self.minder.child and self.terminal:
+            from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
+
+            terminal.put_in_front(os.getpgrp())
         self.minder.dismiss()
         self.output.say_all(DRAIN_MS)
 
@@ -375,11 +361,13 @@ class Keeper:
             return
         from cronguard.runtime import outbox  # noqa: PLC0415  (only when something waits)
 
-        outbox.deliver(
+        _, odd = outbox.deliver(
             outbox.waiting(self.state),
             self.label,
             lambda claim: open_lease(self.spec.store, claim, self.run.times.attempt),
         )
+        if odd:
+            self.say("records_set_aside", {"count": len(odd), "path": odd[0]})
 
 
 PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {

@@ -12,7 +12,8 @@
   A SIGTERM or SIGALRM timer would wait until we are continued.
 
 Roads not taken: signalfd and eventfd (the wake-up pipe of `signal.set_wakeup_fd` does it), a
-thread as watchdog (it stops with us), PID namespaces (they change what the command sees).
+thread as watchdog (it stops with us), PID namespaces for every run (they change what the command
+sees: pidns.py has them for those who ask).
 """
 
 from __future__ import annotations
@@ -50,8 +51,11 @@ class _Pointer(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "P"
 
 
-def _function(name: str, *libraries: str | None) -> _Function:
-    """Find a C function in the first of *libraries* that has it; None is what is loaded already."""
+def function(name: str, *libraries: str | None) -> _Function:
+    """Find a C function in the first of *libraries* that has it; None is what is loaded already.
+
+    Raises: OSError, if none of them has it.
+    """
     missing: OSError | None = None
     for library in libraries or (None,):
         try:
@@ -61,20 +65,26 @@ def _function(name: str, *libraries: str | None) -> _Function:
     raise OSError(38, f"the C library has no {name}") from missing
 
 
-def _call(function: _Function, *args: object) -> None:
-    if function(*args) != 0:
+def call(of_c: _Function, *args: object) -> None:
+    """Call a C function. Raises: OSError, if it does not return 0."""
+    if of_c(*args) != 0:
         errno = _ctypes.get_errno()
         raise OSError(errno, os.strerror(errno))
 
 
 def die_with_parent(signum: int) -> None:
     """Let the kernel send us *signum* when our parent dies. Raises: OSError."""
-    _call(_function("prctl"), _PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    call(function("prctl"), _PR_SET_PDEATHSIG, signum, 0, 0, 0)
+
+
+def live_without_parent() -> None:
+    """Take back `die_with_parent`. Raises: OSError."""
+    call(function("prctl"), _PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 def become_subreaper() -> None:
     """Let orphans below us become our children. Raises: OSError."""
-    _call(_function("prctl"), _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    call(function("prctl"), _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_group_when_closed(reader: int, group: int) -> bool:
@@ -110,20 +120,20 @@ class DeadMan:
 
     def __init__(self) -> None:
         # glibc has these in libc from 2.34 on and in librt before; musl always in libc
-        create = _function("timer_create", None, "librt.so.1")
-        self._settime = _function("timer_settime", None, "librt.so.1")
+        create = function("timer_create", None, "librt.so.1")
+        self._settime = function("timer_settime", None, "librt.so.1")
         self._timer = _Pointer()
         # struct sigevent, 64 bytes: value (a pointer's size), signo, notify SIGEV_SIGNAL (0), zeros
         value = bytes(_ctypes.sizeof(self._timer))
         event = (value + _number(_SIGKILL, 4)).ljust(64, b"\0")
-        _call(create, _CLOCK_BOOTTIME, event, _ctypes.byref(self._timer))
+        call(create, _CLOCK_BOOTTIME, event, _ctypes.byref(self._timer))
 
     def arm(self, at: int) -> None:
         """Die at *at*, in ms on CLOCK_BOOTTIME; at once if that is past. 0 calls it off."""
         # struct itimerspec: an interval of zero, then the moment, each in seconds and nanoseconds
         size = _ctypes.sizeof(_Long)
         moment = _number(at // 1000, size) + _number(at % 1000 * 1_000_000, size)
-        _call(self._settime, self._timer, _TIMER_ABSTIME, bytes(2 * size) + moment, None)
+        call(self._settime, self._timer, _TIMER_ABSTIME, bytes(2 * size) + moment, None)
 
     def disarm(self) -> None:
         """Call it off."""

@@ -32,7 +32,7 @@ def run(argv: list[str]) -> int:
 
     try:
         resolved = from_argv(argv, os.environ)
-        _check_address(resolved)
+        unverified = _check_address(resolved)
     except NeedsClick:
         from cronguard.admin.cli import explain_run  # noqa: PLC0415
 
@@ -42,10 +42,11 @@ def run(argv: list[str]) -> int:
         return exits.OWN_FAILURE
     if resolved.dry_run:
         from cronguard.admin.dry_run import show  # noqa: PLC0415
+        from cronguard.runtime.cage import chosen  # noqa: PLC0415
 
-        return show(resolved)
+        return show(resolved, chosen())
     try:
-        return _guard(resolved)
+        return _guard(resolved, unverified)
     except Exception as error:  # noqa: BLE001  (the one place where a bug becomes a message)
         os.write(2, explain_bug(error, resolved).encode("utf-8", "replace"))
         return exits.OWN_FAILURE
@@ -65,14 +66,18 @@ def explain_bug(error: Exception, resolved: Resolved) -> str:
     return text(said, resolved.secrets)
 
 
-def _check_address(resolved: Resolved) -> None:
-    """Refuse a store's URL that cannot be right before anything starts. Raises: ValueError."""
+def _check_address(resolved: Resolved) -> str:
+    """Refuse a store's URL that cannot be right before anything starts.
+
+    Returns the servers that it says to take at their word (tls_verify=false). Raises: ValueError.
+    """
     if resolved.spec.store.startswith("sqlite://"):
-        return
-    from cronguard.stores.address import parse  # noqa: PLC0415
+        return ""
+    from cronguard.stores.address import parse_all  # noqa: PLC0415
 
     try:
-        parse(resolved.spec.store)
+        addresses = parse_all(resolved.spec.store)
+        return ", ".join([one.label for one in addresses if not one.tls_verify])
     except ValueError as error:
         raise ValueError(f"{resolved.sources['store']}: {error}") from None
 
@@ -101,12 +106,14 @@ def original_environment() -> dict[bytes, bytes]:
     return {name: value for name, _, value in pairs if name}
 
 
-def _guard(resolved: Resolved) -> int:
+def _guard(resolved: Resolved, unverified: str) -> int:
     """Be the keeper of one run, unless this process may not even have what that takes."""
     try:
         keeper = _prepare(resolved)
     except OSError as error:
         return _refused(resolved.spec.name, error)
+    if unverified:
+        keeper.say("tls_unverified", {"store": unverified})
     status = keeper.serve()
     keeper.finish()
     keeper.output.say_all(LAST_WORDS_MS)
@@ -126,25 +133,27 @@ def _refused(name: str, error: OSError) -> int:
 
 def _prepare(resolved: Resolved) -> Keeper:
     """Fork the guardian before anything heavy is loaded, then make the keeper. Raises: OSError."""
-    from cronguard.runtime import guardian, proof, signals  # noqa: PLC0415
+    from cronguard.runtime import launch, proof, signals  # noqa: PLC0415
     from cronguard.runtime.child import Stdio  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
     from cronguard.runtime.identity import this_run  # noqa: PLC0415
     from cronguard.runtime.output import Output  # noqa: PLC0415
 
     spec, state = resolved.spec, resolved.state
+    refusal = _isolation_refused(spec.isolation)
     wake = signals.listen()
     terminal = _terminal()
     if terminal is not None:
         signals.ignore_terminal()
     output = Output(spec.quiet, state)
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
-    link = guardian.start(
+    link = launch.start(
         [os.fsencode(word) for word in spec.command],
         original_environment(),
         Stdio(output.out, output.err, terminal),
         lambda: proof.leave_mark(state, owner.run_id),
         output.readers,
+        spec.isolation,
     )
     try:
         output.start()
@@ -160,7 +169,14 @@ def _prepare(resolved: Resolved) -> Keeper:
     from cronguard.runtime.keeper import Keeper  # noqa: PLC0415
 
     times = LeaseTimes(spec.ttl)
-    claim = Claim(spec.name, owner, times.px, namespace=spec.namespace, slots=spec.slots)
+    claim = Claim(
+        spec.name,
+        owner,
+        times.px,
+        namespace=spec.namespace,
+        slots=spec.slots,
+        replicas=spec.min_replicas,
+    )
     run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))
     return Keeper(
         run_,
@@ -171,7 +187,23 @@ def _prepare(resolved: Resolved) -> Keeper:
         state=state,
         secrets=resolved.secrets,
         terminal=terminal is not None,
+        isolation_refused=refusal,
     )
+
+
+def _isolation_refused(isolation: str) -> str:
+    """Say why the command cannot be isolated as asked for, and what to do; nothing if it can."""
+    if isolation == "cgroup":
+        from cronguard.runtime import cage  # noqa: PLC0415  (only when asked for)
+
+        why, remedy = cage.refusal(), cage.REMEDY
+    elif isolation == "pidns":
+        from cronguard.runtime import pidns_init as pidns  # noqa: PLC0415  (only when asked for)
+
+        (why, _), remedy = pidns.examine(), pidns.REMEDY
+    else:
+        return ""
+    return f"{why}.\n  {remedy}" if why else ""
 
 
 def _terminal() -> int | None:

@@ -1,7 +1,8 @@
 """The keeper's side of the guardian: what it says becomes events, what it should do is sent to it.
 
 A guardian that is killed is replaced: its orphans are ours then, as we are a subreaper too. One
-that is stopped, and so does not answer when everything is to be killed, is woken, and then killed.
+that is stopped, and so does not start the command, is woken; one that does not answer when
+everything is to be killed is woken, and then killed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import signal
 
     from cronguard.core.events import Event
-    from cronguard.runtime.guardian import Link
+    from cronguard.runtime.launch import Link
 else:
     import _signal as signal
 
@@ -41,6 +42,7 @@ class Minder:
         self.child = 0
         self.used = (0, 0, 0)
         self._alive = True
+        self._spawning = False
         self._killing_since: int | None = None
         self._nudge_at = 0
         self._heard_at = 0
@@ -55,7 +57,7 @@ class Minder:
     def wake_at(self) -> int | None:
         """Return when `events` wants to be called though nothing was heard."""
         if self._killing_since is None:
-            return None
+            return self._nudge_at if self._spawning and self._alive else None
         return self._nudge_at if self._alive else now_ms() + REAP_EVERY_MS
 
     def events(self, now: int) -> list[Event]:
@@ -74,17 +76,22 @@ class Minder:
                 break
         if self._killing_since is not None and self._see_to_killing(now, self._killing_since):
             heard.append(ev.TreeDead())
+        elif self._spawning and self._alive and now >= self._nudge_at:
+            self._nudge_at = now + NUDGE_MS
+            os.kill(self._link.pid, signal.SIGCONT)
         return heard
 
     def _understand(self, words: list[str]) -> Event:
         match words:
             case ["spawned", pid]:
                 self.child = int(pid)
+                self._spawning = False
                 gc.enable()
                 return ev.Spawned(self.child)
             case ["failed", errno]:
                 from cronguard.runtime.child import explain  # noqa: PLC0415  (rarely needed)
 
+                self._spawning = False
                 return ev.NotSpawned(*explain(int(errno), self._command))
             case ["exited", status, left, *used]:
                 self._note_used(used)
@@ -101,10 +108,15 @@ class Minder:
 
     def _take_over(self) -> None:
         """Be what the guardian was: its orphans are ours now."""
-        from cronguard.runtime.cage import Cage  # noqa: PLC0415  (when a guardian was killed)
+        hold = self._link.hold
+        if hold.isolation != "group":
+            from cronguard.runtime.cage import Cage  # noqa: PLC0415  (when a guardian was killed)
 
-        me = os.getpid()
-        self._orphans.cage = Cage(lambda pid: is_below(pid, me))
+            me = os.getpid()
+            self._orphans.cage = Cage(lambda pid: is_below(pid, me), hold.cage)
+        if hold.cage and self._orphans.cage is not None:
+            self._orphans.cage.adopt()
+            self._orphans.cage_after = 0
         self._orphans.reap()
 
     def _note_used(self, words: list[str]) -> None:
@@ -130,6 +142,8 @@ class Minder:
     def spawn(self, additions: list[bytes]) -> None:
         """Start the command, with these `NAME=value` added to its environment."""
         self._link.send(b"spawn", *additions)
+        self._spawning = True
+        self._nudge_at = now_ms() + NUDGE_MS
 
     def signal(self, signum: int) -> None:
         """Ask everybody to end, and wake up who is stopped."""

@@ -14,51 +14,37 @@ import signal
 import subprocess
 import sys
 import time
-from select import POLLIN, poll
 
 from cronguard.core.exits import OWN_FAILURE
-from cronguard.runtime import guardian, kernel
-from cronguard.runtime.cage import own_cgroup
-from cronguard.runtime.child import Stdio
+from cronguard.runtime import cage, kernel
+from cronguard.runtime import pidns_init as pidns
 from cronguard.runtime.clock import now_ms
-from cronguard.runtime.tree import Tree, children_of, start_of, stat_fields
+from cronguard.runtime.selftest_scene import (
+    LONGEST_S,
+    PATIENCE_MS,
+    Fails,
+    Scene,
+    Watched,
+    fork,
+    heard,
+    sweep,
+    tell,
+)
+from cronguard.runtime.tree import stat_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMIT_S = 20
-LONGEST_S = 15
-"""No process of the test lives longer, whatever happens."""
-PATIENCE_MS = 2_000
-"""How long a death may take before it is said not to come."""
 STOPPED_FOR_MS = 50
 TIMER = "dead man's timer"
 PIDFD = "pidfd"
 CGROUP = "cgroup v2"
+PIDNS = "pid namespace"
+REMEDIES = {CGROUP: cage.REMEDY, PIDNS: pidns.REMEDY}
+"""What to do where one of these cannot be had."""
 
-_TREE = f"""
-import os, time
-def pause():
-    time.sleep({LONGEST_S})
-    os._exit(0)
-grandchild = os.fork()
-if not grandchild:
-    pause()
-reader, writer = os.pipe()
-middle = os.fork()
-if not middle:
-    os.setsid()
-    daemon = os.fork()
-    if not daemon:
-        pause()
-    os.write(writer, b"%d" % daemon)
-    os._exit(0)
-os.waitpid(middle, 0)
-os.write(1, b"%d %d %s\\n" % (os.getpid(), grandchild, os.read(reader, 20)))
-pause()
-"""
-"""A command with a grandchild in its group, and a daemon that has left group and session."""
 _START = """
 import sys
 sys.path.append(sys.argv[1])
@@ -76,10 +62,6 @@ class Finding:
         self.layer = layer
         self.holds = holds
         self.text = text
-
-
-class _Fails(Exception):
-    """The layer does not do what we rely on; the text says what happened instead."""
 
 
 def findings() -> list[Finding]:
@@ -105,21 +87,13 @@ def main() -> None:
     for layer, experiment in _EXPERIMENTS:
         try:
             holds, text = experiment()
-        except _Fails as failure:
+        except Fails as failure:
             holds, text = False, str(failure)
         except OSError as error:
             holds, text = False, f"cannot be used: {os.strerror(error.errno or 0).lower()}"
         found.append([layer, holds, text])
-        _sweep()
+        sweep()
     os.write(1, json.dumps(found).encode())
-
-
-def _sweep() -> None:
-    """End whatever the experiment left below us."""
-    left, until = Tree(), now_ms() + PATIENCE_MS
-    while not left.reap() and now_ms() < until:
-        left.kill()
-        time.sleep(0.002)
 
 
 # -- one layer at a time --------------------------------------------------------------------------
@@ -131,16 +105,16 @@ def _parent_death() -> tuple[bool, str]:
 
     def child() -> None:
         kernel.die_with_parent(signal.SIGKILL)
-        _tell(writer, os.getpid())
+        tell(writer, os.getpid())
         time.sleep(LONGEST_S)
 
     def parent() -> None:
-        _fork(child)
+        fork(child)
         time.sleep(LONGEST_S)
 
-    first = _fork(parent)
+    first = fork(parent)
     os.close(writer)
-    watched = _Watched(child=_heard(reader)[0])
+    watched = Watched(child=heard(reader)[0])
     began = now_ms()
     os.kill(first, signal.SIGKILL)
     return True, f"a process is dead {watched.died(began)} after its parent"
@@ -160,15 +134,15 @@ def _group_lifeline() -> tuple[bool, str]:
         os.setpgid(0, 0)
         if not kernel.kill_group_when_closed(life_r, os.getpid()):
             os._exit(OWN_FAILURE)
-        stopped = _fork(member)
+        stopped = fork(member)
         os.waitpid(stopped, os.WUNTRACED)
-        _tell(writer, os.getpid(), stopped)
+        tell(writer, os.getpid(), stopped)
         time.sleep(LONGEST_S)
 
-    _fork(leader)
+    fork(leader)
     os.close(writer)
-    one, other = _heard(reader)
-    watched = _Watched(leader=one, stopped_member=other)
+    one, other = heard(reader)
+    watched = Watched(leader=one, stopped_member=other)
     began = now_ms()
     os.close(life_w)
     took = watched.died(began)
@@ -182,37 +156,37 @@ def _subreaper() -> tuple[bool, str]:
 
     def daemon() -> None:
         os.setsid()
-        _tell(writer, os.getpid())
+        tell(writer, os.getpid())
         time.sleep(LONGEST_S)
 
     def middle() -> None:
-        _fork(daemon)
+        fork(daemon)
 
     def reaper() -> None:
         kernel.become_subreaper()
-        os.waitpid(_fork(middle), 0)
+        os.waitpid(fork(middle), 0)
         time.sleep(LONGEST_S)
 
-    above = _fork(reaper)
+    above = fork(reaper)
     os.close(writer)
-    pid = _heard(reader)[0]
+    pid = heard(reader)[0]
     until = now_ms() + PATIENCE_MS
     while now_ms() < until:
         fields = stat_fields(pid)
         if fields is not None and int(fields[1]) == above:
             return True, "a daemon (setsid, double fork) stays within reach"
         time.sleep(0.001)
-    raise _Fails("a daemon (setsid, double fork) gets out of reach")
+    raise Fails("a daemon (setsid, double fork) gets out of reach")
 
 
 def _pidfd() -> tuple[bool, str]:
     """A process can be signalled without mistaking another for it."""
-    pid = _fork(lambda: time.sleep(LONGEST_S))
+    pid = fork(lambda: time.sleep(LONGEST_S))
     try:
         handle = os.pidfd_open(pid)
     except AttributeError:
-        raise _Fails("this Python was built without it") from None
-    watched = _Watched(process=pid)
+        raise Fails("this Python was built without it") from None
+    watched = Watched(process=pid)
     began = now_ms()
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     os.close(handle)
@@ -222,81 +196,34 @@ def _pidfd() -> tuple[bool, str]:
 
 def _cgroup() -> tuple[bool | None, str]:
     """A control group of our own can be made and killed as one."""
-    folder = own_cgroup()
-    if folder is None:
-        return None, "this process is in none; cronguard does without"
-    leaf = f"{folder}/cronguard-doctor-{os.getpid()}"
-    try:
-        os.mkdir(leaf)
-    except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
-        return None, f"{folder} cannot be written to ({why}); cronguard does without"
-    try:
-        kills = os.access(f"{leaf}/cgroup.kill", os.W_OK)
-    finally:
-        os.rmdir(leaf)
-    if not kills:
-        return None, "writable, but this kernel has no cgroup.kill (5.14); cronguard does without"
+    why = cage.refusal()
+    if why:
+        return None, f"{why}; cronguard does without"
+    folder = cage.own_cgroup()
     return True, f"{folder} is writable: what survives KILL one by one is killed as one there"
+
+
+def _pid_namespace() -> tuple[bool | None, str]:
+    """Nothing lives on, though keeper and guardian are killed at one moment."""
+    why, has_proc = pidns.examine()
+    if why:
+        return None, f"{why}; cronguard does without"
+    scene = Scene("pidns")
+    both = (scene.guardian(), scene.keeper)
+    for signum in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in both:
+            os.kill(pid, signum)
+    took = scene.watched.died(now_ms())
+    proc = "" if has_proc else "; /proc in it stays the host's"
+    return True, f"can be made, and is dead {took} after keeper and guardian were both killed{proc}"
 
 
 # -- all of them together -------------------------------------------------------------------------
 
 
-class _Scene:
-    """A real guardian with a command that has a daemon, below a process that plays the keeper."""
-
-    def __init__(self) -> None:
-        go_r, self._go = os.pipe()
-        self._go_r = go_r
-        reader, writer = os.pipe()
-        self.keeper = _fork(lambda: self._play(writer))
-        os.close(go_r)
-        os.close(writer)
-        child, grandchild, daemon = _heard(reader)
-        self.watched = _Watched(child=child, grandchild=grandchild, daemon=daemon)
-
-    def guardian(self) -> int:
-        """Return the guardian's process number."""
-        found = children_of(self.keeper)
-        if not found:
-            raise _Fails("the guardian is gone before its time")
-        return found[0]
-
-    def stop_keeper(self, dies_at: int) -> None:
-        """Have the keeper set its timer, and stop."""
-        os.write(self._go, b"%d" % dies_at)
-        _, status = os.waitpid(self.keeper, os.WUNTRACED)
-        if not os.WIFSTOPPED(status):
-            raise _Fails("the keeper was killed before it was stopped")
-
-    def _play(self, writer: int) -> None:
-        os.close(self._go)
-        command = [os.fsencode(word) for word in (sys.executable, "-I", "-S", "-c", _TREE)]
-        link = guardian.start(command, dict(os.environb), Stdio(writer, None), _no_mark, [])
-        os.close(writer)
-        link.send(b"spawn")
-        poller = poll()
-        poller.register(self._go_r, POLLIN)
-        poller.register(link.control.fileno(), POLLIN)
-        while True:
-            if any(number == self._go_r for number, _ in poller.poll(LONGEST_S * 1000)):
-                self._stop(int(os.read(self._go_r, 20) or b"0"))
-            if link.receive() is None:
-                _sweep()  # as the real one: the guardian is dead, and its orphans are ours
-                return
-
-    @staticmethod
-    def _stop(dies_at: int) -> None:
-        timer = kernel.DeadMan()
-        timer.arm(dies_at)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(LONGEST_S)
-
-
 def _keeper_killed() -> tuple[bool, str]:
     """The keeper dies: the kernel kills the group, the guardian the daemon."""
-    scene = _Scene()
+    scene = Scene()
     began = now_ms()
     os.kill(scene.keeper, signal.SIGKILL)
     return True, f"the whole tree, with a daemon, is dead {scene.watched.died(began)} after it"
@@ -304,7 +231,7 @@ def _keeper_killed() -> tuple[bool, str]:
 
 def _guardian_killed() -> tuple[bool, str]:
     """The guardian dies: the kernel kills the group, the keeper the daemon."""
-    scene = _Scene()
+    scene = Scene()
     victim = scene.guardian()
     began = now_ms()
     os.kill(victim, signal.SIGKILL)
@@ -314,67 +241,10 @@ def _guardian_killed() -> tuple[bool, str]:
 def _dead_man() -> tuple[bool, str]:
     """The keeper is stopped: the kernel's timer kills it, and the tree dies with it."""
     kernel.DeadMan()  # where the kernel refuses one, this says why
-    scene = _Scene()
+    scene = Scene()
     dies_at = now_ms() + STOPPED_FOR_MS
     scene.stop_keeper(dies_at)
     return True, f"a stopped keeper and its whole tree are dead {scene.watched.died(dies_at)} late"
-
-
-# -- what the experiments share -------------------------------------------------------------------
-
-
-class _Watched:
-    """Processes whose deaths are awaited. Zombies count as dead; a reused number does not live."""
-
-    def __init__(self, **pids: int) -> None:
-        self._alive = {name: (pid, start_of(pid)) for name, pid in pids.items()}
-        for name, (_pid, start) in self._alive.items():
-            if not start:
-                raise _Fails(f"the {name} was dead before its time")
-
-    def died(self, began: int) -> str:
-        """Wait until all are dead; return how long after *began* that was, as `3 ms`."""
-        while True:
-            left = [name for name, (pid, start) in self._alive.items() if start_of(pid) == start]
-            took = max(now_ms() - began, 0)
-            if not left:
-                return f"{took} ms"
-            if took > PATIENCE_MS:
-                names = " and ".join(left).replace("_", " ")
-                raise _Fails(f"the {names} lived on for {PATIENCE_MS // 1000}s and more")
-            time.sleep(0.000_5)
-
-
-def _fork(action: Callable[[], None]) -> int:
-    """Do *action* in a process of its own; return its number."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    return pid
-
-
-def _tell(writer: int, *numbers: int) -> None:
-    os.write(writer, b" ".join([b"%d" % number for number in numbers]) + b"\n")
-
-
-def _heard(reader: int) -> list[int]:
-    """Return the numbers that a process of the experiment tells; closes the pipe."""
-    poller = poll()
-    poller.register(reader, POLLIN)
-    try:
-        line = os.read(reader, 100) if poller.poll(PATIENCE_MS) else b""
-    finally:
-        os.close(reader)
-    if not line:
-        raise _Fails("the processes of the test did not start")
-    return [int(word) for word in line.split()]
-
-
-def _no_mark() -> None:
-    """Leave no mark: there is no lease."""
 
 
 _EXPERIMENTS: tuple[tuple[str, Callable[[], tuple[bool | None, str]]], ...] = (
@@ -386,4 +256,5 @@ _EXPERIMENTS: tuple[tuple[str, Callable[[], tuple[bool | None, str]]], ...] = (
     (TIMER, _dead_man),
     (PIDFD, _pidfd),
     (CGROUP, _cgroup),
+    (PIDNS, _pid_namespace),
 )

@@ -66,7 +66,11 @@ def start_of(pid: int) -> int:
 
 
 class Tree:
-    """What has been started below this process."""
+    """What has been started below this process.
+
+    `cage` the control group for what is left after `cage_after` passes of killing; with 0 the
+    command was started in it.
+    """
 
     def __init__(self) -> None:
         self.leader = 0
@@ -78,11 +82,27 @@ class Tree:
         self._anchored = False
         self._kills = 0
         self.cage: Cage | None = None
+        self.cage_after = CAGE_AFTER
 
     def lead(self, pid: int) -> None:
         """Note the child that leads the process group."""
         self.leader = pid
         self._anchored = True
+
+    def drop(self) -> None:
+        """Reap the child that could not become the command."""
+        os.waitpid(self.leader, 0)
+        if self.cage is not None:
+            self.cage.remove()
+
+    def begun(self) -> int:
+        """Return the command's number, now that it runs."""
+        return self.leader
+
+    def leave(self) -> None:
+        """Let everybody live on when this process is gone."""
+        if self.cage is not None:
+            self.cage.empty()
 
     # -- reaping ----------------------------------------------------------------------------------
 
@@ -200,8 +220,11 @@ class Tree:
 
         Whoever forks faster than we can read is stopped first: a stopped process forks no more.
         Who is left after a few calls is put into a control group and killed with it, where we may
-        make one. Call it until `reap` says that nothing is left.
+        make one; where the command has been in one from the start, that one is killed first. Call
+        it until `reap` says that nothing is left.
         """
+        if self.cage is not None and self.cage_after == 0:
+            self.cage.kill([])
         self.signal_group(signal.SIGKILL)
         left = self.survivors()
         seen: set[int] = set()
@@ -216,7 +239,7 @@ class Tree:
         for pid in left:
             self._signal_one(pid, signal.SIGKILL)
         self._kills += 1
-        if self.cage is not None and left and self._kills > CAGE_AFTER:
+        if self.cage is not None and left and self._kills > self.cage_after:
             self.cage.kill(left)
 
     def _signal_one(self, pid: int, signum: int) -> None:
