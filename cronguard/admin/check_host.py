@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
     from cronguard.config.files import Files
 
+_ASKED = {"cgroup": selftest.CGROUP, "pidns": selftest.PIDNS}
+_HELD_BY = {
+    "group": "the process group dies with its lifelines, what left it by the guardian's walk",
+    "cgroup": "as group, and the command is started in a control group that is killed as one",
+    "auto": "as group, and what survives that is killed as one in a control group",
+    "pidns": "the kernel kills all with the first process of their PID namespace",
+}
 _ROOM_BYTES = 10 << 20
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -137,20 +144,28 @@ def _room(state: str, text: str) -> Finding:
 
 def waiting_records(state: str | None, label: str) -> Finding:
     """Tell which records wait on this host for a store that could not take them."""
-    paths = outbox.waiting(state)
+    paths = outbox.waiting(state) + outbox.aside(state)
     if not paths:
         return Finding("outbox", OK, "no record waits for its store")
-    kept = [outbox.load(path) for path in paths]
-    stores = sorted({one[0] for one in kept if one is not None})
-    unreadable = sum(one is None for one in kept)
+    kept = {path: _kept_in(path) for path in paths}
+    stores = sorted({one.store for one in kept.values() if one is not None})
+    odd = [path for path, one in kept.items() if one is None or path.endswith(outbox.ASIDE)]
     text = f"{_count(len(paths), 'record')} of runs wait for {mask_urls(', '.join(stores)) or '?'}"
-    if unreadable:
-        text = f"{text}, {unreadable} of them unreadable"
-        return Finding("outbox", WARNING, text, f"look at {paths[0]} and its neighbours")
+    if odd:
+        text = f"{text}, {len(odd)} of them unreadable"
+        todo = f"look at {odd[0]}: a newer cronguard may read it; remove what is of no more use"
+        return Finding("outbox", WARNING, text, todo)
     todo = "the next run that reaches its store delivers them"
     if label not in stores:
         todo += "; no run with the store that is configured now will"
     return Finding("outbox", WARNING, text, todo)
+
+
+def _kept_in(path: str) -> outbox.Kept | None:
+    try:
+        return outbox.load(path)
+    except OSError:
+        return None
 
 
 def _count(number: int, what: str) -> str:
@@ -193,14 +208,30 @@ def exact(ms: int) -> str:
     return span(ms) if ms >= 120_000 and ms % 60_000 == 0 else f"{ms / 1000:g}s"
 
 
-def kill_layers(dead_man: str) -> list[Finding]:
+def kill_layers(dead_man: str, isolation: str) -> list[Finding]:
     """Run the self-test: which of the means to end a run hold here."""
     try:
         found = selftest.findings()
     except OSError as error:
         text = f"the self-test could not be run: {render.word(_words(error))}"
         return [Finding("self-test", WARNING, text, "run it again when the host is less busy")]
-    return [_layer(one, dead_man) for one in found]
+    return [*[_layer(one, dead_man) for one in found], _isolation(found, isolation)]
+
+
+def _isolation(found: list[selftest.Finding], isolation: str) -> Finding:
+    """Say what holds the tree of a run, and whether what was asked for can be had."""
+    holds = {one.layer: one.holds for one in found}
+    layer = _ASKED.get(isolation)
+    if layer and not holds.get(layer):
+        why = next((one.text for one in found if one.layer == layer), "it was not tested")
+        text = f"{isolation} cannot be had, and every run is refused: {why}"
+        remedy = selftest.REMEDIES[layer]
+        return Finding("isolation", FAILED, text, remedy[0].lower() + remedy[1:])
+    if isolation != "auto":
+        return Finding("isolation", OK, f"{isolation}: {_HELD_BY[isolation]}")
+    if holds.get(selftest.CGROUP):
+        return Finding("isolation", OK, f"auto, which is cgroup here: {_HELD_BY['auto']}")
+    return Finding("isolation", OK, f"auto, which is group here: {_HELD_BY['group']}")
 
 
 def _layer(found: selftest.Finding, dead_man: str) -> Finding:
@@ -215,5 +246,8 @@ def _layer(found: selftest.Finding, dead_man: str) -> Finding:
     if found.layer == selftest.PIDFD:
         text = f"{found.text}; processes deep in the tree are ended one generation after the other"
         return Finding(found.layer, WARNING, text, "use Linux 5.3 or later, and allow pidfd_open")
+    if found.layer == selftest.PIDNS:
+        text = f"one can be made, but {found.text}"
+        return Finding(found.layer, WARNING, text, "leave it to --isolation auto here")
     todo = "a run may outlive its lock here: use another kernel or container setting, or report it"
     return Finding(found.layer, FAILED, found.text, todo)

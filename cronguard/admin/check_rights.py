@@ -12,9 +12,16 @@ import redis
 
 from cronguard.admin import render
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding
-from cronguard.stores.address import parse
+from cronguard.stores.address import parse_all
 from cronguard.stores.redis import keys
-from cronguard.stores.redis.acl import COMMANDS, acl_line
+from cronguard.stores.redis.acl import (
+    CLUSTER,
+    COMMANDS,
+    QUORUM,
+    REPLICAS,
+    acl_line,
+    sentinel_acl_line,
+)
 from cronguard.stores.redis.client import connect
 
 if TYPE_CHECKING:
@@ -45,20 +52,40 @@ _TOO_MUCH: tuple[tuple[str, Words], ...] = (
 """What a stranger with this user's password would like."""
 
 
-def least(url: str, namespace: str) -> str:
+def least(url: str, namespace: str, *, replicas: bool = False) -> str:
     """Return the command that makes a user with the least rights for this store."""
-    address = parse(url)
+    address = parse_all(url)[0]
     user = address.user if address.user not in ("", "default") else "cronguard"
-    return acl_line(user, namespace, select=address.db != 0, facts=True)
+    return acl_line(
+        user,
+        namespace,
+        select=address.db != 0,
+        replicas=replicas,
+        cluster=address.kind == "cluster",
+        facts=True,
+    )
 
 
-def rights(url: str, namespace: str, whoami: object) -> Finding:
-    """Tell whether the user of *url* may do what it must, and no more than that."""
-    address = parse(url)
+def least_of_sentinels(url: str) -> str:
+    """Return the command that makes a user of the sentinels; nothing if there are none."""
+    address = parse_all(url)[0]
+    user = address.sentinel_user if address.sentinel_user not in ("", "default") else "cronguard"
+    return sentinel_acl_line(user) if address.kind == "sentinel" else ""
+
+
+def rights(url: str, namespace: str, whoami: object, *, replicas: bool = False) -> Finding:
+    """Tell whether the user of *url* may do what it must on each server, and no more than that."""
+    addresses = parse_all(url)
+    more = (*(REPLICAS if replicas else ()), *(QUORUM if len(addresses) > 1 else ()))
+    found = [_rights(address, namespace, whoami, more) for address in addresses]
+    return next((finding for finding in found if finding.level != OK), found[0])
+
+
+def _rights(address: Address, namespace: str, whoami: object, extra: Words) -> Finding:
     user = render.word(whoami or address.user or "default")
     client: Any = connect(address)
     try:
-        missing, more = _asked(client, namespace, address)
+        missing, more = _asked(client, namespace, address, extra)
     except redis.exceptions.NoPermissionError:
         missing, more = ["eval"], []
     except redis.exceptions.RedisError:
@@ -75,9 +102,12 @@ def rights(url: str, namespace: str, whoami: object) -> Finding:
     return Finding("user", OK, f"{user} may do what locks need, and nothing more")
 
 
-def _asked(client: Any, namespace: str, address: Address) -> tuple[list[str], list[str]]:
+def _asked(
+    client: Any, namespace: str, address: Address, extra: Words
+) -> tuple[list[str], list[str]]:
     """Return the commands that the user lacks, and what it may do beyond them."""
-    needed = [*COMMANDS, *(["select"] if address.db else [])]
+    needed = [*COMMANDS, *(["select"] if address.db else []), *extra]
+    needed += CLUSTER if address.kind == "cluster" else ()
     tried = [_example(command, namespace) for command in needed]
     tried += [words for _, words in _TOO_MUCH]
     flat = [part for words in tried for part in (len(words), *words)]
@@ -105,7 +135,15 @@ def _example(command: str, namespace: str) -> Words:
         "zcard": (key,),
         "hgetall": (key,),
     }
-    return (command, *special.get(command, (key, "1", "1", "1")))
+    special |= {
+        "info": ("server",),
+        "wait": ("1", "1"),
+        "asking": (),
+        "scan": ("0",),
+        "command": (),
+    }
+    special |= {"cluster|slots": ("slots",), "cluster|shards": ("shards",)}
+    return (command.partition("|")[0], *special.get(command, (key, "1", "1", "1")))
 
 
 def _by_name(user: str) -> Finding:

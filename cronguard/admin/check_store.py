@@ -9,6 +9,7 @@ from cronguard.admin import render
 from cronguard.admin.common import wall_now
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding
 from cronguard.core.messages import span
+from cronguard.stores.address import parse_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _PROBES = 3
 _CLOCK_OFF_MS = 2_000
 _YOUNG_S = 60
 _FULL_PERCENT = 90
+_SENTINELS = 3
 _ROOM_BYTES = 10 << 20
 _JOBS_MS = 2_000
 _LOOK_BACK = 20
@@ -81,6 +83,47 @@ def about(facts: Facts, px: int) -> list[Finding]:
         *_memory(facts),
         *_persistence(facts, px),
     ]
+
+
+def group(facts: Facts, url: str, min_replicas: int) -> list[Finding]:
+    """Judge the servers that are one store together, and whether a failover may lose a lock."""
+    found = []
+    sentinels, quorum = facts.get("sentinels"), facts.get("quorum")
+    if isinstance(sentinels, dict):
+        lost = [f"{name} {view[2:]}" for name, view in sentinels.items() if view[:1] == "-"]
+        masters = sorted({view for view in sentinels.values() if view[:1] != "-"})
+        text = f"{len(sentinels) - len(lost)} of {len(sentinels)} name {' and '.join(masters)}"
+        if lost or len(masters) > 1 or len(sentinels) < _SENTINELS:
+            text += f" ({'; '.join(lost)})" if lost else ""
+            todo = f"have at least {_SENTINELS} sentinels, all of one mind, and name all in the URL"
+            found.append(Finding("sentinels", WARNING, text, todo))
+        else:
+            found.append(Finding("sentinels", OK, text))
+    if isinstance(quorum, dict):
+        lost = [f"{name}: {view}" for name, view in quorum.items() if view != "ok"]
+        text = f"{len(quorum) - len(lost)} of {len(quorum)} servers answer"
+        if facts.get("quorum_flaw"):
+            todo = "correct the store's URLs: no run starts with them"
+            found.append(Finding("quorum", FAILED, str(facts["quorum_flaw"]), todo))
+        elif lost:
+            text += f" ({'; '.join(lost)})"
+            found.append(Finding("quorum", WARNING, text, "bring the others back"))
+        else:
+            found.append(Finding("quorum", OK, text))
+    if url.partition("://")[0].partition("+")[2] and not min_replicas:
+        text = "a failover may lose a lock that its replicas have not heard of"
+        found.append(Finding("replicas", WARNING, text, "set min_replicas (--min-replicas) to 1"))
+    return found
+
+
+def tls(url: str) -> list[Finding]:
+    """Find servers that are taken at their word."""
+    found = [one.label for one in parse_all(url) if not one.tls_verify]
+    if not found:
+        return []
+    text = f"tls_verify=false: anyone on the way to {', '.join(found)} can pose as it"
+    todo = "name the authority that signed its certificate with ?tls_ca=FILE instead"
+    return [Finding("tls", WARNING, text, todo)]
 
 
 def _version(facts: Facts) -> Finding:

@@ -39,6 +39,9 @@ class Place:
         self.ttl = ttl if isinstance(ttl, int) else FULL_TTL_MS
         self.ttl_source = settings.sources["ttl"]
         self.dead_man = str(settings.value(opt.DEAD_MAN) or opt.DEAD_MAN.default)
+        replicas = settings.value(opt.MIN_REPLICAS)
+        self.min_replicas = replicas if isinstance(replicas, int) else 0
+        self.isolation = str(settings.value(opt.ISOLATION) or opt.ISOLATION.default)
         self.source = settings.sources["store"]
         self.state = folder(settings.environ)
 
@@ -60,6 +63,7 @@ class Doctor:
         self.found: list[Finding] = []
         self.label = ""
         self.acl = ""
+        self.sentinel_acl = ""
         self.store_down = False
 
     def examine(self, here: Here, job: str) -> None:
@@ -74,13 +78,13 @@ class Doctor:
             if self.found[0].level == OK:
                 todo = "see `cronguard config check`"
                 self.found[0] = Finding("configuration", FAILED, str(error), todo)
-            self.found += check_host.kill_layers(opt.DEAD_MAN.default)
+            self.found += check_host.kill_layers(opt.DEAD_MAN.default, opt.ISOLATION.default)
             return
         self._store(place)
         self.found.append(check_host.state_folder(place.state, _is_in(place)))
         self.found.append(check_host.waiting_records(place.state, self.label))
         self.found += check_host.timing(place.ttl, place.ttl_source)
-        self.found += check_host.kill_layers(place.dead_man)
+        self.found += check_host.kill_layers(place.dead_man, place.isolation)
 
     def _store(self, place: Place) -> None:
         try:
@@ -89,33 +93,45 @@ class Doctor:
             text = f"{place.source}: {error}"
             self.found.append(Finding("store", FAILED, text, "correct its URL"))
             return
+        except StoreDown as error:  # a Cluster is asked for its nodes first of all
+            self.found.append(self._down(place, error))
+            return
         with closing(history):
             self.label = history.label
             if place.is_redis:
                 self._rights_needed(place)
+                self.found += check_store.tls(place.url)
             try:
                 self._reached(place, history)
             except StoreDown as error:
-                self.store_down = True
-                todo = (
-                    _refused_todo(place) if isinstance(error, StoreRefused) else _down_todo(place)
-                )
-                self.found.append(Finding("store", FAILED, _why(error, history.label), todo))
+                self.found.append(self._down(place, error))
+
+    def _down(self, place: Place, error: StoreDown) -> Finding:
+        self.store_down = True
+        todo = _refused_todo(place) if isinstance(error, StoreRefused) else _down_todo(place)
+        return Finding("store", FAILED, _why(error, self.label), todo)
 
     def _rights_needed(self, place: Place) -> None:
-        from cronguard.admin.check_rights import least  # noqa: PLC0415 - redis-py, 200 ms
+        from cronguard.admin.check_rights import (  # noqa: PLC0415 - redis-py, 200 ms
+            least,
+            least_of_sentinels,
+        )
 
-        self.acl = least(place.url, place.namespace)
+        self.acl = least(place.url, place.namespace, replicas=place.min_replicas > 0)
+        self.sentinel_acl = least_of_sentinels(place.url)
 
     def _reached(self, place: Place, history: History) -> None:
         self.found.append(check_store.reach(history, place.times.attempt))
         facts, off, error = check_store.ask(history)
         self.found += check_store.about(facts, place.times.px)
+        self.found += check_store.group(facts, place.url, place.min_replicas)
         self.found.append(check_store.clock(facts, off, error))
         if place.is_redis:
             from cronguard.admin.check_rights import rights  # noqa: PLC0415
 
-            self.found.append(rights(place.url, place.namespace, facts.get("whoami")))
+            replicas = place.min_replicas > 0
+            whoami = facts.get("whoami")
+            self.found.append(rights(place.url, place.namespace, whoami, replicas=replicas))
         self.found += check_store.names(history)
 
     @property
@@ -132,6 +148,7 @@ class Doctor:
             "store": self.label or None,
             "checks": [finding.as_json() for finding in self.found],
             "acl": self.acl or None,
+            "sentinel_acl": self.sentinel_acl or None,
         }
 
     def summary(self) -> str:
@@ -186,4 +203,6 @@ def command(*, here: Here, job: str) -> int:
     say(f"\n{doctor.summary()}")
     if doctor.acl:
         say(f"\nThe least that its Redis user needs:\n  {printable(doctor.acl, _LONGEST)}")
+    if doctor.sentinel_acl:
+        say(f"\nAnd that of its sentinels:\n  {printable(doctor.sentinel_acl, _LONGEST)}")
     return doctor.status

@@ -22,22 +22,24 @@ _WIDE = 50
 _LONGEST = 4000
 
 
-def show(resolved: Resolved) -> int:
-    """Print what would be run; do nothing else."""
-    sys.stdout.write(text(resolved))
+def show(resolved: Resolved, chosen: str) -> int:
+    """Print what would be run; do nothing else. *chosen* is what `--isolation auto` is here."""
+    sys.stdout.write(text(resolved, chosen))
     return DONE
 
 
-def text(resolved: Resolved) -> str:
+def text(resolved: Resolved, chosen: str = "") -> str:
     """Return one line a value, with its source."""
-    table = [(name, printable(value, _LONGEST), source) for name, value, source in rows(resolved)]
+    table = [
+        (name, printable(value, _LONGEST), source) for name, value, source in rows(resolved, chosen)
+    ]
     first = max(len(name) for name, _, _ in table)
     second = max([len(value) for _, value, _ in table if len(value) <= _WIDE], default=0)
     lines = [f"{name:<{first}}  {value:<{second}}  ({source})" for name, value, source in table]
     return "\n".join(["cronguard would run this, and has not:", *lines, ""])
 
 
-def rows(resolved: Resolved) -> list[tuple[str, str, str]]:
+def rows(resolved: Resolved, chosen: str = "") -> list[tuple[str, str, str]]:
     """Return (option, value, source) of everything a run follows."""
     spec, sources = resolved.spec, resolved.sources
     command = shlex.join(redact.command(spec.command, resolved.secrets))
@@ -50,8 +52,10 @@ def rows(resolved: Resolved) -> list[tuple[str, str, str]]:
     if "password" in sources:
         found.append(("password", redact.MASK, sources["password"]))
     for option in opt.IN_SPEC:
-        value = getattr(spec, option.name)
-        found.append((option.name, spell(option, value), sources[option.name]))
+        shown = spell(option, getattr(spec, option.name))
+        if chosen and option is opt.ISOLATION and shown == "auto":
+            shown = f"auto, which is {chosen} here"
+        found.append((option.name, shown, sources[option.name]))
     return found
 
 

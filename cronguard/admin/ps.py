@@ -12,7 +12,7 @@ from cronguard.core.record import RUNNING, complete, utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import History, Lease
+    from cronguard.stores.contract import History, Lease, Overview
 
 _COLUMNS = ["RUN", "JOB", "HOST", "PID", "AGE", "HEARTBEAT", "LOCK LEFT", "WAITING", "COMMAND"]
 
@@ -48,21 +48,20 @@ class Live:
 
 def live_runs(history: History) -> list[Live]:
     """Return every run that holds a lease, the oldest first."""
-    jobs = history.jobs()
-    found = []
-    for job, leases in history.leases(jobs).items():
-        live = [lease for lease in leases if not lease.released]
-        waiting = len(history.waiters(job)) if live else 0
-        found += [Live(lease, start_record(history, lease), waiting) for lease in live]
+    found = [
+        Live(lease, start_record(seen, lease), len(seen.waiting))
+        for seen in history.overview(history.jobs(), live=True).values()
+        for lease in seen.leases
+        if not lease.released
+    ]
     return sorted(found, key=lambda run: run.lease.owner.since_wall)
 
 
-def start_record(history: History, lease: Lease) -> render.Record:
+def start_record(seen: Overview, lease: Lease) -> render.Record:
     """Return the record of a lease's run; if the store lost it, what the lease itself tells."""
     owner = lease.owner
-    for record in history.find(owner.run_id):
-        if record.get("run_id") == owner.run_id:
-            return record
+    if owner.run_id in seen.records:
+        return seen.records[owner.run_id]
     facts = {"host": owner.host, "user": owner.user, "pid": owner.pid, "outcome": RUNNING}
     since = utc(owner.since_wall) if owner.since_wall else None
     return complete(

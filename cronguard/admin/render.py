@@ -64,10 +64,13 @@ def ago(then: int | None, now: int) -> str:
 
 
 def moment(then: int | None, now: int, zone: tzinfo | None = None) -> str:
-    """Return a local time with its age: `2026-01-31 23:59:59 (4m10s ago)`."""
+    """Return a local time with its age: `2026-01-31 23:59:59 (4m10s ago)`; `-` for none."""
     if not then:
         return "-"
-    local = datetime.fromtimestamp(then / 1000, UTC).astimezone(zone)
+    try:
+        local = datetime.fromtimestamp(then / 1000, UTC).astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        return "-"  # before the year 1, or after 9999
     return f"{local:%Y-%m-%d %H:%M:%S} ({ago(then, now)})"
 
 

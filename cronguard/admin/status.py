@@ -11,7 +11,7 @@ from cronguard.core.messages import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import History, Lease
+    from cronguard.stores.contract import Overview
 
 _COLUMNS = ["JOB", "STATE", "HOLDER", "SINCE", "LOCK LEFT", "LAST", "WHEN", "LAST SUCCESS"]
 
@@ -19,19 +19,12 @@ _COLUMNS = ["JOB", "STATE", "HOLDER", "SINCE", "LOCK LEFT", "LAST", "WHEN", "LAS
 class JobState:
     """What the store knows of one job now."""
 
-    def __init__(
-        self,
-        job: str,
-        leases: list[Lease],
-        waiting: list[str],
-        last: render.Record | None,
-        counters: dict[str, int],
-    ) -> None:
+    def __init__(self, job: str, found: Overview) -> None:
         self.job = job
-        self.leases = leases
-        self.waiting = waiting
-        self.last = last
-        self.counters = counters
+        self.leases = found.leases
+        self.waiting = found.waiting
+        self.last = found.last
+        self.counters = found.counters
 
     @property
     def state(self) -> str:
@@ -68,15 +61,6 @@ class JobState:
         }
 
 
-def states(history: History, jobs: list[str]) -> list[JobState]:
-    """Ask the store about each of *jobs*."""
-    leases, last, counters = history.leases(jobs), history.last(jobs), history.counters(jobs)
-    return [
-        JobState(j, leases.get(j, []), history.waiters(j), last.get(j), counters.get(j, {}))
-        for j in jobs
-    ]
-
-
 @click.command()
 @click.argument("job", required=False, default="")
 @with_store
@@ -85,7 +69,8 @@ def command(*, here: Here, job: str) -> int:
     with here.history(job) as history:
         if job and not is_job(history, job):
             return no_such_job(history, job)
-        found = states(history, [job] if job else history.jobs())
+        seen = history.overview([job] if job else history.jobs())
+        found = [JobState(name, overview) for name, overview in seen.items()]
         label = history.label
     now = wall_now()
     if here.as_json:

@@ -20,7 +20,7 @@ from cronguard.runtime import proof
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import History, Lease
+    from cronguard.stores.contract import History, Lease, Overview
 
 _FRESH_BEATS = 3
 
@@ -80,11 +80,11 @@ def _told(lease: Lease, record: render.Record) -> str:
     )
 
 
-def _unlock(history: History, leases: list[Lease]) -> list[dict[str, object]]:
+def _unlock(history: History, seen: Overview) -> list[dict[str, object]]:
     """Take each lease away; return what was done, with the words for people."""
     done: list[dict[str, object]] = []
-    for lease in leases:
-        record = start_record(history, lease)
+    for lease in seen.leases:
+        record = start_record(seen, lease)
         freed = history.unlock(lease, by())
         text = (
             _told(lease, record)
@@ -110,13 +110,13 @@ def command(*, here: Here, job: str, force: bool) -> int:
     with here.history(job) as history:
         if not is_job(history, job):
             return no_such_job(history, job)
-        leases = history.leases([job])[job]
-        if not leases:
+        seen = history.overview([job])[job]
+        if not seen.leases:
             return say_error(f"{job}: not locked: no run holds its lock.", exits.NO)
-        for lease in leases:
+        for lease in seen.leases:
             if not force and seems_alive(lease):
-                return _refuse(lease, start_record(history, lease))
-        done = _unlock(history, leases)
+                return _refuse(lease, start_record(seen, lease))
+        done = _unlock(history, seen)
     if here.as_json:
         say_json([{k: v for k, v in one.items() if k != "text"} for one in done])
     else:

@@ -101,6 +101,14 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "was not started: another host runs this job with another --ttl or number of slots",
         "Give the job the same settings on every host, or another --name.",
     ),
+    (rec.NOT_STARTED, "guardian_killed"): (
+        "was not started: cronguard's guardian process was killed before the command began",
+        "Look for the OOM killer, or a careless `kill`, in the kernel's log of {host}.",
+    ),
+    (rec.NOT_STARTED, "isolation_refused"): (
+        "was not started: {host} cannot hold it as --isolation asks",
+        "See what it can with `cronguard doctor` there, or leave it to --isolation auto.",
+    ),
     (rec.NOT_STARTED, "store_denied"): (
         "was not started: the store refused it for good (password or permissions)",
         _STORE,

@@ -17,7 +17,7 @@ import stat
 import tomllib
 from difflib import get_close_matches
 
-from cronguard.config.lines import line_of
+from cronguard.config.lines import Lines
 from cronguard.config.options import OPTIONS, ConfigError, Option
 from cronguard.config.values import shown
 from cronguard.core.spec import is_job_name
@@ -91,14 +91,16 @@ class _Reader:
     def __init__(self, path: str, files: Files) -> None:
         self.path = path
         self.files = files
-        self.text = ""
+        self.shown = path if path.isprintable() and "://" not in path else shown(path)
+        self.lines = Lines("")
 
     def read(self) -> None:
         """Read the file; what is wrong becomes a problem."""
         self.files.read.append(self.path)
         try:
-            self.text = _read(self.path).decode()
-            data = tomllib.loads(self.text)
+            text = _read(self.path).decode()
+            self.lines = Lines(text)
+            data = tomllib.loads(text)
         except UnicodeDecodeError:
             self._note("is not text in UTF-8; rewrite it")
         except tomllib.TOMLDecodeError as error:
@@ -107,6 +109,10 @@ class _Reader:
             self._note("is a folder; name the file in it")
         except FileNotFoundError:
             self._note("cannot be read: No such file; check --config / CRONGUARD_CONFIG")
+        except RecursionError:
+            self._note("is nested too deeply for a configuration; write it plainly")
+        except ValueError:  # what tomllib lets through: a number beyond all bounds
+            self._note("holds a number that is too long; correct it")
         except OSError as error:
             self._note(f"cannot be read: {error.strerror}; check that this user may read it")
         except ConfigError as error:
@@ -117,7 +123,7 @@ class _Reader:
     def _syntax(self, text: str) -> None:
         what, mark, place = text.partition(" (at line ")
         line = place.split(",", maxsplit=1)[0] if mark else ""
-        where = f"{self.path}:{line}" if line else self.path
+        where = f"{self.shown}:{line}" if line else self.shown
         what = what[:1].lower() + what[1:]
         self.files.problems.append(Problem(where, f"is not TOML: {what}; correct that line"))
 
@@ -187,8 +193,9 @@ class _Reader:
 
     def _command(self, value: object, section: tuple[str, ...], job: str) -> None:
         given = [*SHELL, value] if isinstance(value, str) else value
-        words = [str(word) for word in given] if isinstance(given, list) else []
-        if words != given or not words or not (words[0] and value) or "\0" in "".join(words):
+        all_words = isinstance(given, list) and all(isinstance(word, str) for word in given)
+        words: list[str] = given if isinstance(given, list) and all_words else []
+        if not words or not (words[0] and value) or "\0" in "".join(words):
             text = "command is an array of words, or a text for the shell; write it as one of both"
             self._note(text, section, COMMAND, job)
             return
@@ -198,15 +205,17 @@ class _Reader:
         return f"{self._where(section, key)} [{'.'.join(section)}]"
 
     def _where(self, section: tuple[str, ...], key: str) -> str:
-        line = line_of(self.text, section, key)
-        return f"{self.path}:{line}" if line else self.path
+        line = self.lines.line_of(section, key)
+        return f"{self.shown}:{line}" if line else self.shown
 
     def _note(
         self, text: str, section: tuple[str, ...] = (), key: str = "", job: str | None = None
     ) -> None:
-        where = self._where(section, key) if section or key else self.path
+        where = self._where(section, key) if section or key else self.shown
         if section:
-            where += f" [{'.'.join(section)}]"
+            where += (
+                f" [{'.'.join([name if name.isprintable() else shown(name) for name in section])}]"
+            )
         self.files.problems.append(Problem(where, text, job))
 
 
@@ -247,11 +256,30 @@ def _as_text(option: Option, value: object) -> str:
     elif isinstance(value, str) and not option.is_switch:
         if value.isprintable():
             return value
-        raise ValueError(f"{shown(value)} holds control characters; remove them")
+        what = "this" if "://" in value else shown(value)  # it may have a password in it
+        raise ValueError(f"{what} holds control characters; remove them")
     elif isinstance(value, int | float) and not option.is_switch:
-        return f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+        return repr(value).removesuffix(".0") if isinstance(value, float) else _digits(value)
     wanted = "true or false" if option.is_switch else f"a text like {option.metavar}, in quotes"
-    raise ValueError(f"{shown(str(value))} is not what it takes; write {wanted}")
+    raise ValueError(f"{_seen(value)} is not what it takes; write {wanted}")
+
+
+def _digits(number: int) -> str:
+    """Return *number* as text, unless no option could take it. Raises: ValueError."""
+    if abs(number) >= 10**18:
+        raise ValueError("the number is too long; correct it")
+    return str(number)
+
+
+def _seen(value: object) -> str:
+    """Return what was written in place of a text, as a message may show it."""
+    try:
+        text = str(value)
+        if "://" in text:
+            return "this"  # a store, and no telling where in it a password ends
+        return shown(text)
+    except (ValueError, RecursionError):  # a number of thousands of digits, tables in tables
+        return f"this {type(value).__name__}"
 
 
 def _guess(word: str) -> str:

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import re
 
-_HEADER = re.compile(r"^\s*\[\[?\s*(.+?)\s*\]\]?\s*(#.*)?$")
-_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'|\s*\.\s*)+?)\s*=""")
+_HEADER = re.compile(r"^\s*\[\[?(.+?)\]\]?\s*(#.*)?$")
+_KEY = re.compile(r"""^((?:[A-Za-z0-9_.\s-]|"[^"]*"|'[^']*')+?)=""")
 _PART = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _LONG = re.compile(r'"""|' + "'''")
 
 
-def line_of(text: str, section: tuple[str, ...], key: str) -> int | None:
-    """Return the line (from 1) of *key* in *section*, else of the section, else None."""
-    wanted = (*section, key) if key else section
-    here: tuple[str, ...] = ()
-    nearest: int | None = None
-    longest = 0
-    for number, path in _places(text):
-        here = path
-        common = _common(here, wanted)
-        if common == len(wanted):
-            return number
-        if common > longest:
-            nearest, longest = number, common
-    return nearest
+_DEPTH = 3
+"""As deep as anybody asks: a key in the section of a job."""
+
+
+class Lines:
+    """Where the keys of one text stand. The text is looked through once, when first asked."""
+
+    __slots__ = ("_found", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: dict[tuple[str, ...], int] | None = None
+
+    def line_of(self, section: tuple[str, ...], key: str) -> int | None:
+        """Return the line (from 1) of *key* in *section*, else of the section, else None."""
+        if self._found is None:
+            self._found = {}
+            for number, path in _places(self._text):
+                for end in range(1, min(len(path), _DEPTH) + 1):
+                    self._found.setdefault(path[:end], number)
+        wanted = (*section, key) if key else section
+        for end in range(len(wanted), 0, -1):
+            if wanted[:end] in self._found:
+                return self._found[wanted[:end]]
+        return None
 
 
 def _places(text: str) -> list[tuple[int, tuple[str, ...]]]:
@@ -45,12 +56,3 @@ def _places(text: str) -> list[tuple[int, tuple[str, ...]]]:
 
 def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(a or b or c for a, b, c in _PART.findall(dotted))
-
-
-def _common(path: tuple[str, ...], wanted: tuple[str, ...]) -> int:
-    count = 0
-    for one, other in zip(path, wanted, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

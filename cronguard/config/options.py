@@ -126,6 +126,11 @@ STORE_TIMEOUT = Option(
     "store_timeout", "--store-timeout", "DUR", values.positive, "5s",
     "How long to try before the store counts as not to be reached.",
 )  # fmt: skip
+MIN_REPLICAS = Option(
+    "min_replicas", "--min-replicas", "N", values.replicas, "0",
+    "How many replicas of the Redis server must have the lock before it counts, so that a failover "
+    "cannot lose it.",
+)  # fmt: skip
 ON_LEASE_LOST = Option(
     "on_lease_lost", "--on-lease-lost", "stop|continue", None, "stop",
     "What becomes of the command when its lock is lost while it runs.",
@@ -137,6 +142,13 @@ STRAGGLERS = Option(
 DEAD_MAN = Option(
     "dead_man", "--dead-man", "auto|required|off", None, "auto",
     "The kernel timer that kills a run whose supervisor hangs, before its lock expires.",
+)  # fmt: skip
+ISOLATION = Option(
+    "isolation", "--isolation", "auto|group|cgroup|pidns", None, "auto",
+    "What holds the command's process tree: its process group and a walk through its descendants; "
+    "a control group (v2) as well; or a PID namespace, out of which nothing can get: in it process "
+    "numbers are small, mounts are its own, and an ordinary user cannot become another (sudo). "
+    "auto: a control group where one can be made, if the walk does not do.",
 )  # fmt: skip
 SKIP_EXIT_CODE = Option(
     "skip_exit_code", "-E --skip-exit-code", "N", values.skip_status, "0",
@@ -169,11 +181,12 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    ON_STORE_ERROR, STORE_TIMEOUT, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, SKIP_EXIT_CODE, QUIET,
-    SHELL, CONFIG, DRY_RUN, DEBUG,
+    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN,
+    ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
     NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, ON_STORE_ERROR, STORE_TIMEOUT,
-    ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, SKIP_EXIT_CODE, QUIET,
+    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
+    QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""

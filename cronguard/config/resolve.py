@@ -89,7 +89,7 @@ class Settings:
         store.check(url, source)
         self.sources["store"] = source
         said = self.raw(opt.PASSWORD_FILE)
-        if said and url.partition("://")[0] in store.REDIS_SCHEMES and not store.has_password(url):
+        if said and store.with_password(url, "x") != url:
             password = self._secret(said)
             self.secrets = (password,)
             self.sources["password"] = said[1]
@@ -218,6 +218,11 @@ def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
             f"dead_man required ({sources['dead_man']}) and on_lease_lost continue "
             f"({sources['on_lease_lost']}) contradict each other: the one kills a run whose lock "
             "is lost, the other lets it go on; leave one of the two out"
+        )
+    if spec.min_replicas and spec.store.startswith("sqlite://"):
+        raise ConfigError(
+            f"{sources['min_replicas']}: the store is SQLite ({sources['store']}), which has no "
+            "replicas; leave min_replicas out, or name a Redis server with --store"
         )
 
 

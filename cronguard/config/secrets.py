@@ -22,12 +22,19 @@ _LARGEST_BYTES = 64 << 10
 
 def read_secret(path: str, source: str, environ: Mapping[str, str]) -> str:
     """Return the text of the file *path*, less one newline at its end. Raises: ConfigError."""
+    if "://" in path:  # not shown: it may have the password in it
+        raise ConfigError(
+            f"{source}: this is a URL, and the name of a file is wanted; write the URL into a file "
+            "of mode 0600, and name that"
+        )
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    folder = folder if folder[:1] == "/" else ""  # systemd's is absolute; this may be anything
     if path[:1] != "/":
         if not folder:
             raise ConfigError(
                 f"{source}: {path!a} is relative, and looked up in $CREDENTIALS_DIRECTORY, "
-                "which is not set; write an absolute path, or use LoadCredential= in the unit"
+                "which is not set to a folder; write an absolute path, or use LoadCredential= in "
+                "the unit"
             )
         path = f"{folder}/{path}"
     try:

@@ -5,6 +5,8 @@ The strongest first: --store, CRONGUARD_STORE (or CRONGUARD_STORE_FILE), the job
 The REDIS_ variables come after the files because they are meant for the job, not for us: where
 nobody told cronguard anything, the job's own Redis is a good guess, and no more than that.
 
+Several URLs with spaces between are one store: a quorum of independent servers.
+
 URLs are taken apart by hand: `urllib.parse` costs 8 ms at start, and a password that was not
 percent-encoded must still be found, to be masked.
 """
@@ -13,16 +15,34 @@ from __future__ import annotations
 
 from cronguard.config.options import STORE, ConfigError
 from cronguard.config.paths import state_folder
+from cronguard.config.values import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REDIS_SCHEMES = ("redis", "rediss", "unix")
-_LATER = ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+REDIS_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _MASK = "***"
-_KNOWN = "write redis://HOST:6379/0, rediss://..., unix:///path/to/socket or sqlite:///path/to/file"
+_KNOWN = (
+    "write redis://HOST:6379/0, rediss://..., unix:///path/to/socket, "
+    "redis+sentinel://HOST1,HOST2/MASTER/0, redis+cluster://HOST1,HOST2 or sqlite:///path/to/file"
+)
+
+
+def words(store: str) -> list[str]:
+    """Return the URLs that *store* is made of; more than one is a quorum."""
+    if store.startswith("sqlite://") and "://" not in store[9:]:
+        return [store]  # its path may have spaces
+    return [word for word in store.split(" ") if word] or [store]
 
 
 def mask(text: str) -> str:
@@ -51,11 +71,18 @@ def has_password(url: str) -> bool:
 
 
 def secrets_of(url: str) -> tuple[str, ...]:
-    """Return the password in *url* as it stands there, and as it is without %XX."""
+    """Return each password in *url* as it stands there, and as it is without %XX."""
     if not has_password(url):
         return ()
-    login, _, _ = url.partition("://")[2].rpartition("@")
-    found = login.partition(":")[2]
+    found: list[str] = []
+    for word in words(url):
+        rest = word.partition("://")[2]
+        found += _spellings(rest.rpartition("@")[0].partition(":")[2])
+        found += _spellings(rest.partition("password=")[2].partition("&")[0])
+    return tuple(dict.fromkeys(found))
+
+
+def _spellings(found: str) -> tuple[str, ...]:
     if "%" not in found:
         return (found,) if found else ()
     first, *parts = found.split("%")
@@ -70,6 +97,8 @@ def secrets_of(url: str) -> tuple[str, ...]:
 
 def with_password(url: str, password: str) -> str:
     """Return a Redis *url* with this password, unless it has one already."""
+    if len(words(url)) > 1:
+        return " ".join([with_password(word, password) for word in words(url)])
     scheme, _, rest = url.partition("://")
     if scheme not in REDIS_SCHEMES or has_password(url):
         return url
@@ -84,15 +113,25 @@ def _encoded(text: str) -> str:
 
 def check(url: str, source: str) -> None:
     """Refuse a *url* that no store here understands. Raises: ConfigError."""
+    if len(words(url)) > 1:
+        for word in words(url):
+            check(word, source)
+            if word.startswith("sqlite://"):
+                raise ConfigError(
+                    f"{source}: a quorum is made of independent Redis servers; {mask(word)!a} is a "
+                    "file "
+                    "on this host: leave it out, or name it alone"
+                )
+        return
     scheme, mark, rest = url.partition("://")
-    if scheme in _LATER:
-        raise ConfigError(f"{source}: {scheme}:// is not supported yet; {_KNOWN}")
     if not mark or scheme not in (*REDIS_SCHEMES, "sqlite"):
         what = ascii(mask(url)) if mark else "this"
         raise ConfigError(f"{source}: {what} is not the URL of a store; {_KNOWN}")
     place = rest.rpartition("@")[2]
     if scheme == "sqlite" and (rest[:1] != "/" or rest[-1] == "/"):
-        raise ConfigError(f"{source}: {url!a} has no absolute path; write sqlite:///path/to/file")
+        raise ConfigError(
+            f"{source}: {mask(url)!a} has no absolute path; write sqlite:///path/to/file"
+        )
     if scheme == "unix" and place[:1] != "/":
         raise ConfigError(
             f"{source}: {mask(url)!a} has no absolute path; write unix:///path/to/socket"
@@ -102,20 +141,16 @@ def check(url: str, source: str) -> None:
 
 
 def from_flags(urls: list[str]) -> str:
-    """Return the one URL given with --store. Raises: ConfigError, for a password above all."""
-    if len(urls) > 1:
+    """Return the URLs given with --store. Raises: ConfigError, for a password above all."""
+    store = " ".join(urls)
+    if has_password(store):
         raise ConfigError(
-            f"--store is given {len(urls)} times: a quorum of stores is not supported yet; "
-            "give it once"
-        )
-    if has_password(urls[0]):
-        raise ConfigError(
-            f"--store holds a password ({mask(urls[0])!a}), which everybody on this host can "
+            f"--store holds a password ({mask(store)!a}), which everybody on this host can "
             f"see in `ps`; put the URL in {STORE.variable} or in a file named by store_file / "
             "CRONGUARD_STORE_FILE, or the password alone in one named by password_file / "
             "CRONGUARD_PASSWORD_FILE"
         )
-    return urls[0]
+    return store
 
 
 def guessed(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -147,13 +182,14 @@ def _from_parts(host: str, environ: Mapping[str, str]) -> str:
     Container links set REDIS_PORT to `tcp://10.0.0.1:6379`: the number at its end counts.
     """
     if "/" in host or "@" in host:
-        raise ConfigError(
-            f"REDIS_HOST: {mask(host)!a} is not a host; write a name or an address, or put "
-            "the URL in REDIS_URL"
+        raise ConfigError(  # not shown: where there is an @, there may be a password
+            "REDIS_HOST: its value is not a host; write a name or an address, or put the URL in "
+            "REDIS_URL"
         )
-    port = environ.get("REDIS_PORT", "").rpartition(":")[2] or "6379"
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-        raise ConfigError(f"REDIS_PORT: {port[:60]!a} is not a port; write 1 to 65535")
+    given = environ.get("REDIS_PORT", "")
+    port = given.rpartition(":")[2] or "6379"
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
+        raise ConfigError(f"REDIS_PORT: {shown(given)} is not a port; write 1 to 65535")
     address = f"[{host}]" if ":" in host and host[0] != "[" else host
     url = f"redis://{address}:{port}/0"
     password = environ.get("REDIS_PASSWORD", "")

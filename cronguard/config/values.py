@@ -27,7 +27,9 @@ _SHOWN = 60
 
 
 def shown(text: str) -> str:
-    """Return *text* quoted, escaped and cut, safe for any terminal."""
+    """Return *text* quoted, escaped and cut, safe for any terminal; no URL: it may hold secrets."""
+    if "://" in text:
+        return "this URL"
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
@@ -137,6 +139,14 @@ def skip_status(text: str) -> int:
         raise ValueError(f"{shown(text)} is no exit status; write a number from 0 to 255")
     if number in MEANINGS:
         raise ValueError(f"{number} already means: {MEANINGS[number]}; choose another, e.g. 75")
+    return number
+
+
+def replicas(text: str) -> int:
+    """Return a number of replicas."""
+    number = int(text) if 0 < len(text) < 3 and _DIGITS.issuperset(text) else 99
+    if number > 9:
+        raise ValueError(f"{shown(text)} is no number of replicas; write one from 0 to 9")
     return number
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cronguard.config.files import load
-from cronguard.config.lines import line_of
+from cronguard.config.lines import Lines
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import from_argv
 
@@ -130,9 +130,10 @@ def test_lines_are_found_in_every_way_toml_can_be_written() -> None:
         "'wait'=5\n"
         "[jobs]\nz.ttl = 6\n"
     )
-    assert line_of(text, ("a",), "b") == 1
-    assert line_of(text, ("jobs", "y"), "ttl") == 7
-    assert line_of(text, ("jobs", "y"), "wait") == 8
-    assert line_of(text, ("jobs", "z"), "ttl") == 10
-    assert line_of(text, ("jobs", "y"), "gone") == 6
-    assert line_of(text, ("nope",), "gone") is None
+    line_of = Lines(text).line_of
+    assert line_of(("a",), "b") == 1
+    assert line_of(("jobs", "y"), "ttl") == 7
+    assert line_of(("jobs", "y"), "wait") == 8
+    assert line_of(("jobs", "z"), "ttl") == 10
+    assert line_of(("jobs", "y"), "gone") == 6
+    assert line_of(("nope",), "gone") is None

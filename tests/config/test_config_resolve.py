@@ -183,8 +183,7 @@ MESSAGES = [
     (["--store", "http://h", "--", "y"], "not the URL of a store"),
     (["--store", "sqlite://x", "--", "y"], "no absolute path"),
     (["--store", "unix://x", "--", "y"], "no absolute path"),
-    (["--store", "redis+sentinel://h/m", "--", "y"], "not supported yet"),
-    (["--store", "redis://a", "--store", "redis://b", "--", "y"], "not supported yet"),
+    (["--store", "redis://a", "--store", "sqlite:///b", "--", "y"], "independent Redis servers"),
     (["--dead-man", "required", "--on-lease-lost", "continue", "--", "y"], "contradict"),
     (["-c", "/nope/x.toml", "--", "y"], "/nope/x.toml: cannot be read: No such file"),
 ]
