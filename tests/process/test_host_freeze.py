@@ -43,7 +43,10 @@ def test_h3_a_frozen_run_is_killed_while_it_is_frozen(local: Lab) -> None:
 
 @root
 def test_h3_what_thaws_late_does_not_run_on(local: Lab) -> None:
-    """H3: under version 1 the SIGKILL waits, and comes before the command does anything much."""
+    """H3, H1: under version 1 the SIGKILL waits, and comes before the command does anything much.
+
+    So it is after a sleep: no process ran, and the clock that the timer is set by went on.
+    """
     with control_group("freezer") as group:
         beat = local.folder / "beat"
         run = local.start_ready(

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
-from tests.process.lab import Lab, until
+from tests import servers, skew
+from tests.process.lab import Lab, is_alive, until
+from tests.process.places import control_group, root
 from tests.process.witness import (
     TTL,
     Deathwatch,
@@ -25,41 +26,6 @@ from tests.process.witness import (
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
 NO_TIMERS = ["prlimit", "--sigpending=0"]
-SKEW = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <stdio.h>
-#include <sys/time.h>
-#include <time.h>
-/* Adds the number in the file $SKEW_FILE, in seconds, to the wall clock and to nothing else. */
-static long skew(void) {
-  char text[32] = {0};
-  FILE *file = fopen(getenv("SKEW_FILE"), "r");
-  if (!file) return 0;
-  size_t n = fread(text, 1, sizeof text - 1, file);
-  fclose(file);
-  return n ? atol(text) : 0;
-}
-int gettimeofday(struct timeval *tv, void *tz) {
-  int (*real)(struct timeval *, void *) = dlsym(RTLD_NEXT, "gettimeofday");
-  int result = real(tv, tz);
-  tv->tv_sec += skew();
-  return result;
-}
-int clock_gettime(clockid_t id, struct timespec *ts) {
-  int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
-  int result = real(id, ts);
-  if (id == CLOCK_REALTIME) ts->tv_sec += skew();
-  return result;
-}
-time_t time(time_t *out) {
-  time_t (*real)(time_t *) = dlsym(RTLD_NEXT, "time");
-  time_t now = real(NULL) + skew();
-  if (out) *out = now;
-  return now;
-}
-"""
 
 
 @pytest.fixture
@@ -122,35 +88,25 @@ def test_h10_without_kernel_timers_a_run_is_warned_or_refused(lab: Lab) -> None:
 class Skewed:
     """A server whose wall clock can be stepped."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        compiler = shutil.which("cc")
-        if compiler is None:
+    def __init__(self, folder: Path) -> None:
+        if skew.compiler() is None:
             pytest.skip("needs a C compiler")
-        source, shim = folder / "skew.c", folder / "skew.so"
-        source.write_text(SKEW)
-        command = [compiler, "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"]
-        subprocess.run(command, check=True, capture_output=True)
-        self._file = folder / "skew"
-        self._file.write_text("0")
+        self._clock = skew.Skew(skew.build(folder), folder / "skew")
         (folder / "data").mkdir()
         flavour = "redis" if servers.binary("redis") else "valkey"
         self.server = servers.Server(folder / "data", flavour, ())
-        with monkeypatch.context() as patch:
-            patch.setenv("LD_PRELOAD", str(shim))
-            patch.setenv("SKEW_FILE", str(self._file))
-            self.server.start()
+        self.server.env = self._clock.env
+        self.server.start()
 
     def step(self, seconds: int) -> None:
         """Set the server's clock, at once for all its readers."""
-        new = self._file.with_suffix(".new")
-        new.write_text(str(seconds))
-        new.rename(self._file)
+        self._clock.step(seconds * 1000)
 
 
 @pytest.fixture
-def skewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lab, Skewed]]:
+def skewed(tmp_path: Path) -> Iterator[tuple[Lab, Skewed]]:
     """A lab on such a server."""
-    clock = Skewed(tmp_path, monkeypatch)
+    clock = Skewed(tmp_path)
     place = Lab(tmp_path, clock.server.url)
     yield place, clock
     left = place.clear()
@@ -192,3 +148,40 @@ def test_l20_a_clock_set_back_is_noticed_and_the_release_works(skewed: tuple[Lab
     assert lab.call("unlock", "job", "--force").returncode == 0
     after = lab.call("run", "-n", "job", "--ttl", "10m", "-E", "9", "--", "true")
     assert after.returncode == 0
+
+
+@root
+def test_h2_a_host_that_time_passed_by_is_fenced_and_stopped(skewed: tuple[Lab, Skewed]) -> None:
+    """H2: a paused machine, as its store sees it: all of it frozen, and the store's clock goes on.
+
+    Another run begins meanwhile, with a higher token. The first one is killed at its next heartbeat
+    and gives nothing back; its own clocks had told it nothing.
+    """
+    lab, clock = skewed
+    ttl = ("--ttl", "30s")  # its timer is not to be what ends it
+    shown = 'echo "$CRONGUARD_TOKEN" > {}; echo ready; read line; exit 7'
+    with control_group("freezer") as group:
+        paused = lab.start_ready(
+            *("run", "-n", "job", *ttl, "--", "sh", "-c", shown.format("paused")),
+            preexec_fn=group.join,
+            stdin=subprocess.PIPE,
+        )
+        tree = lab.marked()
+        group.set("freezer.state", "FROZEN")
+        try:
+            clock.step(40)
+            command = ("sh", "-c", shown.format("other"))
+            other = Guarded(lab, *ttl, command=command, env=other_state(lab)).ready()
+            theirs = holder(lab)
+            assert all(is_alive(pid) for pid in tree), "nothing has told it yet"
+        finally:
+            group.set("freezer.state", "THAWED")
+        assert paused.wait(20) == 121
+    assert paused.stderr is not None
+    assert b"lock lost" in paused.stderr.read()
+    assert not [pid for pid in tree if is_alive(pid)]
+    assert int(lab.said("other")) > int(lab.said("paused"))
+    assert holder(lab) == theirs
+    wait_for_renewal(lab)
+    assert other.end() == 7
+    assert [one["outcome"] for one in lab.records("job")] == ["failed", "lease_lost"]

@@ -281,3 +281,18 @@ def test_what_waits_for_another_store_stays(remote: Lab, local: Lab) -> None:
     for lab in (local, remote):
         assert lab.call("run", "-n", "job", "--", "true").returncode == 0
     assert len(list((local.state / "outbox").iterdir())) == 2
+
+
+def test_a_kept_record_that_is_damaged_is_said_once(local: Lab) -> None:
+    """H6: it is set aside and named by one run; the next says nothing, and none changes status."""
+    outbox = local.state / "outbox"
+    outbox.mkdir(mode=0o700, parents=True)
+    (outbox / "deep.json").write_text("[" * 200_000)
+    (outbox / "newer.json").write_text('{"schema":2}')
+    said = [local.call("run", "-n", "job", "--", "sh", "-c", "exit 3") for _ in range(2)]
+    assert [done.returncode for done in said] == [3, 3]
+    first, second = [done.stderr for done in said]
+    assert b"2 kept records cannot be delivered" in first
+    assert b".json.aside" in first
+    assert second == b""
+    assert len(list(outbox.iterdir())) == 2

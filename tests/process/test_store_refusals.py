@@ -68,6 +68,44 @@ def test_r5_r6_a_full_server_starts_nothing_and_keeps_what_it_has(
     assert remote.call("run", "-n", "second", *TTL, "--", "true").returncode == 0
 
 
+def test_r7_a_server_that_cannot_save_is_tried_again(
+    remote: Lab, own_server: servers.Server
+) -> None:
+    """R7: MISCONF, in its own words: nothing starts; the run lives when it passes in time."""
+    run = Guarded(remote, *TTL).ready()
+    in_the_way = own_server.folder / "dump.rdb"
+    in_the_way.mkdir()
+    own_server.do("CONFIG", "SET", "save", "3600 1")
+    own_server.do("BGSAVE")
+    run.says("cannot renew the lock")
+    assert "MISCONF" in run.said
+    assert b"MISCONF" in refused(remote)
+    in_the_way.rmdir()
+    own_server.do("BGSAVE")
+    run.says("renews the lock again")
+    assert run.end() == 7
+    assert remote.records("job")[0]["outcome"] == "failed"
+
+
+def test_r8_a_server_without_its_replicas_is_tried_again(
+    remote: Lab, own_server: servers.Server
+) -> None:
+    """R8: NOREPLICAS, as R7; and where it does not pass, the run is over in time."""
+    run = Guarded(remote, *TTL).ready()
+    other = Guarded(remote, *TTL, job="other").ready()
+    own_server.do("CONFIG", "SET", "min-replicas-to-write", "1")
+    for one in (run, other):
+        one.says("cannot renew the lock")
+        assert "NOREPLICAS" in one.said
+    assert b"NOREPLICAS" in refused(remote)
+    own_server.do("CONFIG", "SET", "min-replicas-to-write", "0")
+    for one in (run, other):
+        one.says("renews the lock again")
+    assert other.end() == 7
+    own_server.do("CONFIG", "SET", "min-replicas-to-write", "1")
+    assert run.status() == 121, run.said
+
+
 def test_r9_r10_a_master_that_became_a_replica_is_tried_again(
     remote: Lab, own_server: servers.Server
 ) -> None:

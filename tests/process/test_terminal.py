@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.process.lab import Lab, until
 from tests.process.terminal import PROMPT, Terminal
+from tests.process.witness import TAKEOVER_MS, lease_end, now_ms
 
 NO_WAIT_S = 8.0
 
@@ -229,13 +229,13 @@ def test_p24_a_timeout_at_the_terminal(local: Lab, sit_at: Sit) -> None:
 def test_p24_stopped_for_longer_than_the_lease_is_killed(local: Lab, sit_at: Sit) -> None:
     """P24, L18: as the message said: no `fg` before the lock's end, no run after it."""
     terminal = sit_at()
-    begun = time.monotonic()
-    terminal.enter("$CG --ttl 10s -- sh -c 'echo up; exec sleep 600'")
+    terminal.enter("$CG --ttl 10s -n job -- sh -c 'echo up; exec sleep 600'")
     terminal.wait_for("up\r\n")
     terminal.type("\x1a")
     terminal.wait_for("without `fg` within")
     terminal.wait_for(PROMPT)
+    ends = lease_end(local)
     until("the kill", lambda: local.marked() == [terminal.process.pid])
-    assert time.monotonic() - begun < 9.5
-    terminal.enter("$CG --ttl 10s -E 9 -- true; echo =$?=")
+    assert now_ms() < ends - TAKEOVER_MS, "it outlived its lease"
+    terminal.enter("$CG --ttl 10s -n job -E 9 -- true; echo =$?=")
     terminal.wait_for("=0=")

@@ -35,6 +35,23 @@ def test_p14_a_killed_guardian_takes_the_whole_run_with_it(lab: Lab) -> None:
     assert lab.call("run", "-n", "job", "-E", "9", "--", "true").returncode == 0
 
 
+def test_p14_a_guardian_killed_while_the_run_waits_ends_it(lab: Lab) -> None:
+    """P14: before there is a command: 125 at once, on record, and the lock is not taken."""
+    holder = lab.start_ready("run", "-n", "job", "--", "sh", "-c", "echo ready; exec sleep 600")
+    run = lab.start("run", "-n", "job", "--wait", "forever", "--", "true")
+    assert run.stderr is not None
+    assert b"waiting for" in run.stderr.readline()
+    os.kill(lab.guardian_of(run.pid), signal.SIGKILL)
+    _, err = run.communicate(timeout=20)
+    assert (run.returncode, b"guardian process was killed" in err) == (125, True), err
+    assert holder.poll() is None
+    holder.terminate()
+    holder.wait(20)
+    outcomes = {str(record["outcome"]): record["reason"] for record in lab.records("job")}
+    assert outcomes["not_started"] == "guardian_killed"
+    assert lab.call("run", "-n", "job", "-E", "9", "--", "true").returncode == 0
+
+
 def test_p14_a_killed_guardian_of_a_family(local: Lab) -> None:
     """P14: many processes in many sessions become the keeper's, and none of them lives on."""
     run = local.start_ready("run", "-n", "job", "--", *children.command("family", 10))
