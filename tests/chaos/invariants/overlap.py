@@ -1,0 +1,51 @@
+"""No two runs of a job live at the same time, and their fencing tokens rise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tests.chaos.history import History
+from tests.chaos.verdict import Violation, moment, numbers, span
+
+
+def overlaps(history: History) -> Iterator[Violation]:
+    """Find runs that began before one of the same job, begun earlier, had shown its last life."""
+    for job, runs in history.by_job.items():
+        longest = runs[0]
+        for run in runs[1:]:
+            if run.first_ns <= longest.last_ns:
+                last = max(longest.lives, key=lambda life: life.last_ns)
+                yield Violation(
+                    "overlap",
+                    job,
+                    run.first_ns,
+                    f"job {job}: {run} began at {moment(history, run.first_ns)}, and {longest} "
+                    f"still lived: its {last.role} (pid {last.pid}) until "
+                    f"{moment(history, last.last_ns)}, {span(last.last_ns - run.first_ns)} later",
+                    numbers(longest, run),
+                )
+            longest = max(longest, run, key=lambda one: one.last_ns)
+
+
+def tokens(history: History) -> Iterator[Violation]:
+    """Find tokens that do not rise from each run of a job to the next."""
+    for job, runs in history.by_job.items():
+        for run in runs:
+            if run.token is None:
+                sentence = f"job {job}: {run} had no fencing token"
+                yield Violation("token", job, run.first_ns, sentence, numbers(run))
+        fenced = [run for run in runs if run.token is not None]
+        for earlier, later in pairwise(fenced):
+            assert earlier.token is not None
+            assert later.token is not None
+            if later.token <= earlier.token:
+                yield Violation(
+                    "token",
+                    job,
+                    later.first_ns,
+                    f"job {job}: {later} began at {moment(history, later.first_ns)}, after "
+                    f"{earlier} at {moment(history, earlier.first_ns)}, and its token is not "
+                    "the higher one",
+                    numbers(earlier, later),
+                )
