@@ -1,4 +1,4 @@
-"""Measures everything and prints one table. Takes about four minutes."""
+"""Measures everything and prints one table. Takes about seven minutes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 
-from tests.bench import crowd, footprint, moments, output, trips, wall
+from tests.bench import crowd, footprint, moments, output, scale, trips, wall
 from tests.bench.bench import Bench, Row
 
 HEAD = ("what", "must", "aim", "measured", "verdict")
@@ -18,6 +18,7 @@ PARTS = {
     "moments": moments.rows,
     "output": output.rows,
     "crowd": crowd.rows,
+    "scale": scale.rows,
 }
 
 
