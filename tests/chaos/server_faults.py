@@ -19,17 +19,20 @@ What the README assumes of a server limits them:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from tests.chaos import run_faults
 from tests.chaos.kinds import AWAY, Clustered, Quorum, move_data
 from tests.chaos.lab import FRAGILE_MS, Lab, Running, Steps, chosen, now_ms
 from tests.chaos.namespaces import tool
+from tests.clusters import info
 from tests.servers import Server
 
 LOSSY_MS = 20_000
 QUARANTINE_MS = 16_500
 """A server is not trusted for ttl + takeover delay after a start without data."""
+REWRITTEN_WITHIN_MS = 10_000
 STEP_MS, STEP_CLUSTER_MS = 2_000, 800
 RIGHT_FOR_MS = 40_000
 """So long after a step no token is ahead of the clock."""
@@ -259,8 +262,15 @@ def forget(lab: Lab, pick: int, for_ms: int) -> Steps:
 
 
 def keep_again(server: Server) -> None:
-    """Have a server that was started without its file write one, with all it knows."""
+    """Have a server that was started without its file write one, with all it knows.
+
+    Until that is done it would come back with nothing, should it be killed.
+    """
     server.do("CONFIG", "SET", "appendonly", "yes")
+    end = now_ms() + REWRITTEN_WITHIN_MS
+    while "aof_rewrite_in_progress:0" not in info(server, "INFO", "persistence"):
+        assert now_ms() < end, "the server does not write what it knows"
+        time.sleep(0.01)
 
 
 def cut_off(server: Server, begin: bool) -> None:

@@ -52,16 +52,14 @@ def is_forgotten(history: History, began: int, asked: Asked | None) -> bool:
     """Tell whether the record of what *began* then may have gone with the store's own data.
 
     Not if the keeper ended by itself before the fault: what was told by then is read from what was
-    laid aside. Nor if it did so after the fault: then it told of the end once more. One that
-    started nothing may have told its host alone, for others to deliver while the fault lasted.
+    laid aside. Nor if it did so after the fault: then it told of the end once more.
     """
     told_at = None if asked is None or asked.keeper_was_killed else asked.exit_at
-    began_nothing = all(run.asked is not asked for run in history.runs)
     return any(
         fault.loses
         and fault.healed_at >= began
         and (told_at is None or told_at <= fault.healed_at)
-        and (told_at is None or began_nothing or fault.at <= told_at)
+        and (told_at is None or fault.at <= told_at)
         for fault in history.faults
     )
 
