@@ -33,6 +33,7 @@ class Watch:
     def master(self) -> Server:
         """Return the master that most sentinels name."""
         ports = [one.named(self.name) for one in self.sentinels if one.running]
+        assert ports, "no sentinel runs"
         port = max(set(ports), key=ports.count)
         return next(server for server in self.servers if server.port == port)
 

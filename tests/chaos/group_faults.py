@@ -102,11 +102,8 @@ def kill(lab: Lab, server: Server, for_ms: int) -> Steps:
 def freeze(lab: Lab, server: Server, for_ms: int) -> Steps:
     """Stop it: it wakes up, and still takes itself for the master."""
     pid = server.pid
-    lab.freeze([pid])
-    try:
+    with lab.frozen([pid]):
         yield for_ms
-    finally:
-        lab.thaw([pid])
 
 
 def cut(lab: Lab, server: Server, for_ms: int) -> Steps:
@@ -195,11 +192,8 @@ def kill_sentinels(lab: Lab, for_ms: int) -> Steps:
 def freeze_sentinels(lab: Lab, for_ms: int) -> Steps:
     """Stop all of them."""
     pids = [one.pid for one in lab.kind.sentinels]
-    lab.freeze(pids)
-    try:
+    with lab.frozen(pids):
         yield for_ms
-    finally:
-        lab.thaw(pids)
 
 
 KINDS = {

@@ -8,6 +8,7 @@ touches, and never wait long for an answer.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +38,8 @@ class Kind:
         self.sentinels: list[Sentinel] = []
         self.clocks: dict[int, Skew] = {}
         self.stores: tuple[str, ...] = ()
-        self.frozen: set[int] = set()
-        """Servers (pids) that are stopped now."""
+        self.frozen: Counter[int] = Counter()
+        """Servers (pids) that are stopped now, and how many faults want them so."""
         self.steady = False
         """Whether a fault under way needs the servers to be left alone otherwise."""
         self._shim = build(folder) if compiler() is not None else None

@@ -6,7 +6,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,17 +119,20 @@ class Lab:
             return False
         return True
 
-    def freeze(self, pids: list[int]) -> None:
-        """Stop servers."""
-        self.kind.frozen.update(pids)
+    @contextmanager
+    def frozen(self, pids: list[int]) -> Iterator[None]:
+        """Stop servers; they go on when nobody wants them stopped any more."""
         for pid in pids:
+            self.kind.frozen[pid] += 1
             self.signal(pid, signal.SIGSTOP)
-
-    def thaw(self, pids: list[int]) -> None:
-        """Let servers go on."""
-        self.kind.frozen.difference_update(pids)
-        for pid in pids:
-            self.signal(pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                self.kind.frozen[pid] -= 1
+                if not self.kind.frozen[pid]:
+                    del self.kind.frozen[pid]
+                    self.signal(pid, signal.SIGCONT)
 
     def is_calm(self, but: set[str]) -> bool:
         """Tell whether no fault is under way but those kinds."""

@@ -77,11 +77,10 @@ def _freeze(kind: str) -> Callable[[Lab, int, int], Steps]:
             return
         pid = server.pid
         lab.fault(kind, name_of(lab, server), for_ms=for_ms, **cuts(lab))
-        lab.freeze([pid])
         try:
-            yield for_ms
+            with lab.frozen([pid]):
+                yield for_ms
         finally:
-            lab.thaw([pid])
             lab.healed(kind, name_of(lab, server))
 
     return freeze
@@ -94,11 +93,10 @@ def freeze_most(lab: Lab, pick: int, for_ms: int) -> Steps:
         return
     pids = [one.pid for one in lab.kind.servers if one.running and one is not first]
     lab.fault("freeze most servers", "servers", for_ms=for_ms, cuts="all")
-    lab.freeze(pids)
     try:
-        yield for_ms
+        with lab.frozen(pids):
+            yield for_ms
     finally:
-        lab.thaw(pids)
         lab.healed("freeze most servers", "servers")
 
 
@@ -111,12 +109,10 @@ def slow(lab: Lab, pick: int, for_ms: int) -> Steps:
     lab.fault("slow server", name_of(lab, server), for_ms=for_ms)
     try:
         for _ in range(for_ms // (SLOW_ON_MS + SLOW_OFF_MS)):
-            lab.freeze([pid])
-            yield SLOW_ON_MS
-            lab.thaw([pid])
+            with lab.frozen([pid]):
+                yield SLOW_ON_MS
             yield SLOW_OFF_MS
     finally:
-        lab.thaw([pid])
         lab.healed("slow server", name_of(lab, server))
 
 
