@@ -15,6 +15,7 @@ import pytest
 
 from tests import servers
 from tests.process.lab import Lab
+from tests.process.networks import Network
 
 NOBODY = 65534
 
@@ -135,3 +136,24 @@ def _can_use(user: int, program: str) -> bool:
     except OSError:
         return False
     return tried.returncode == 0
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A network, with the tools to disturb it."""
+    yield from _network()
+
+
+@pytest.fixture
+def other_network() -> Iterator[Network]:
+    """Another one."""
+    yield from _network()
+
+
+def _network() -> Iterator[Network]:
+    missing = [name for name in ("ip", "iptables") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    made = Network()
+    yield made
+    made.close()

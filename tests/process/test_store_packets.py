@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,59 +10,9 @@ import pytest
 from tests import servers
 from tests.process.conftest import finish
 from tests.process.lab import Lab
+from tests.process.networks import Network
 from tests.process.places import root
 from tests.process.witness import Guarded, wait_for_renewal
-
-CLONE_NEWNET = 0x4000_0000
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-class Network:
-    """A network namespace with nothing but a loopback; it goes with the last who is in it."""
-
-    def __init__(self) -> None:
-        with _staying():
-            assert LIBC.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-            self._fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self.do("ip link set lo up")
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Be in it: whatever is started here stays there."""
-        with _staying():
-            assert LIBC.setns(self._fd, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-            yield
-
-    def do(self, command: str) -> None:
-        """Run a command in it."""
-        with self.inside():
-            subprocess.run(command.split(), check=True, capture_output=True)
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._fd)
-
-
-@contextmanager
-def _staying() -> Iterator[None]:
-    """Come back to the namespace that we are in."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield
-    finally:
-        assert LIBC.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    """A network, with the tools to disturb it."""
-    missing = [name for name in ("ip", "iptables") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
-    made = Network()
-    yield made
-    made.close()
 
 
 @pytest.fixture
