@@ -11,12 +11,21 @@ import pytest
 
 from tests.clusters import SLOTS, Cluster, start_cluster, until_followed
 from tests.process.conftest import finish
+from tests.process.groups import (
+    HEIR,
+    JOB,
+    LEASE,
+    ask_in_vain,
+    left,
+    lives_of,
+    telling,
+    waiting,
+)
 from tests.process.lab import Lab, until
 from tests.process.witness import (
     TAKEOVER_MS,
     TTL,
     TTL_MS,
-    VICTIMS,
     Deathwatch,
     Guarded,
     assert_no_overlap,
@@ -25,12 +34,8 @@ from tests.process.witness import (
 )
 from tests.servers import FLAVOURS, Server, binary
 
-JOB = "job"
-LEASE = f"cg:{{{JOB}}}:l:0"
 SLOW_MS = 20_000
 """How long a slot is under way: longer than the store keeps a lease of that TTL."""
-HEIR = ("--min-replicas", "1")
-"""What is granted is on a replica, which may be the master's heir."""
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +72,6 @@ def wide(cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
         if server.running:
             server.resume()
     finish(place)
-
-
-def telling(lab: Lab, tag: str, for_ms: int) -> list[str]:
-    """Return a command whose two processes testify in the lab's folder, for so long."""
-    tell = lab.folder / "tell"
-    tell.mkdir(exist_ok=True)
-    return [lab.interpreter, "-I", VICTIMS, "group", str(tell), tag, str(for_ms)]
-
-
-def left(server: Server) -> int:
-    """Return how long a node keeps the lease, in ms; negative if it has none."""
-    found = server.do("PTTL", LEASE)
-    assert isinstance(found, int)
-    return found
 
 
 def left_abroad(server: Server) -> int:
@@ -191,19 +182,7 @@ def test_no_second_run_starts_when_a_master_is_replaced(
     until("the lease on the heir", lambda: left_on_replica(heir) > 0)
     replace(cluster, master, heir, how)
     tags = [f"late{number}" for number in range(3)]
-    waiters = [
-        Guarded(
-            wide,
-            *TTL,
-            *HEIR,
-            "--wait",
-            "forever",
-            "--store-timeout",
-            "1m",
-            command=telling(wide, tag, 100),
-        )
-        for tag in tags
-    ]
+    waiters = waiting(wide, tags, *TTL, *HEIR)
     until("the heir to be renewed", lambda: left(heir) > TTL_MS, 30)
     if how == "frozen":
         master.resume()
@@ -214,12 +193,7 @@ def test_no_second_run_starts_when_a_master_is_replaced(
     tries = 0
     while first.process.poll() is None:
         tries += 1
-        stranger = wide.call(
-            *("run", "-n", JOB, *TTL, *HEIR, "-E", "9", "--store-timeout", "2s", "--"),
-            *telling(wide, f"stranger{now_ms()}", 50),
-            env=only,
-        )
-        assert stranger.returncode in (9, 122) or first.process.poll() is not None, stranger
+        ask_in_vain(wide, first, *TTL, *HEIR, env=only)
     assert first.status() == 0, first.said
     assert tries > 3
     for waiter in waiters:
@@ -245,11 +219,6 @@ def left_on_replica(server: Server) -> int:
         pipeline.execute_command("READONLY")  # type: ignore[no-untyped-call,unused-ignore]
         pipeline.pttl(LEASE)
         return int(pipeline.execute()[1])
-
-
-def lives_of(lab: Lab) -> set[str]:
-    """Return who has testified."""
-    return {path.name.split(".")[0] for path in (lab.folder / "tell").iterdir()}
 
 
 def test_a_run_outlives_a_short_outage_of_the_cluster(wide: Lab, cluster: Cluster) -> None:
