@@ -123,8 +123,11 @@ def test_l19_a_lease_that_a_clock_step_expired_is_taken_again(skewed: tuple[Lab,
     assert holder(lab) == ""
     run.says("had vanished")
     assert holder(lab) == before
+    run.says(f"the clock of {lab.store}/0 was set forward by ")
     wait_for_renewal(lab)
     assert run.end() == 7
+    assert run.said.count("was set forward") == 1
+    assert "Let NTP slew the clock of that server, and never step it." in run.said
     assert lab.records("job")[0]["outcome"] == "failed"
 
 
@@ -148,6 +151,19 @@ def test_l20_a_clock_set_back_is_noticed_and_the_release_works(skewed: tuple[Lab
     assert lab.call("unlock", "job", "--force").returncode == 0
     after = lab.call("run", "-n", "job", "--ttl", "10m", "-E", "9", "--", "true")
     assert after.returncode == 0
+
+
+def test_l20_a_clock_set_back_is_told_to_who_holds_a_lock(skewed: tuple[Lab, Skewed]) -> None:
+    """L20: once, with how far; the lease is renewed on, and given back."""
+    lab, clock = skewed
+    run = Guarded(lab, *TTL).ready()
+    clock.step(-3600)
+    run.says(f"the clock of {lab.store}/0 was set back by ")
+    for _ in range(2):
+        wait_for_renewal(lab)
+    assert run.end() == 7
+    assert run.said.count("was set back") == 1
+    assert holder(lab) == ""
 
 
 @root
