@@ -263,7 +263,7 @@ def test_a_record_that_tells_of_another_end_is_found(
     assert kinds(story) == ["outcome"]
 
 
-@pytest.mark.parametrize(("after_ms", "finds"), [(5_000, []), (11_000, ["outcome"])])
+@pytest.mark.parametrize(("after_ms", "finds"), [(5_000, []), (61_000, ["outcome"])])
 def test_an_operators_stop_may_reach_the_next_run(after_ms: int, finds: list[str]) -> None:
     """It is the job that an operator stops; but not whatever comes long after."""
     story = Story().run().event("termed", run=1, whom="operator", signal=15)
@@ -393,6 +393,22 @@ def test_a_command_that_was_stopped_before_its_first_word_has_run(
     story.event("exit", story.now + 400, run=number, status=status)
     told = {"job": "job", "run_id": "x", "host": "web-1", "pid": 1000 + number, "token": token}
     story.records.append(told | {"outcome": outcome, "exit_status": status})
+    story.now += 20_000
+    assert kinds(story) == finds
+
+
+@pytest.mark.parametrize(("status", "finds"), [(124, []), (121, ["stalled", "stalled"])])
+def test_a_skip_beside_a_command_that_was_stopped_before_its_first_word_is_right(
+    status: int, finds: list[str]
+) -> None:
+    """It had the lock, and left no other sign of life than its record."""
+    story = Story().event("healthy")
+    story.now += 20_000
+    number = story.start("job", "--timeout", "100ms")
+    story.skip("job")
+    story.event("exit", story.now + 400, run=number, status=status)
+    told = {"job": "job", "run_id": "x", "host": "web-1", "pid": 1000 + number, "token": 999}
+    story.records.append(told | {"outcome": "timed_out", "exit_status": status})
     story.now += 20_000
     assert kinds(story) == finds
 
@@ -612,6 +628,27 @@ def test_an_end_that_could_be_kept_nowhere_is_no_wrong_one(full: str | None, hol
     if full is not None:
         story.event("fault", 2_000, kind="full disk", target=full, loses=True)
         story.event("healed", 60_000, kind="full disk", target=full)
+    assert judge(story.settle().told()).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("status", "full", "holds"),
+    [
+        (122, "web-1", True),
+        (122, "web-2", False),
+        (125, "web-1", False),
+    ],
+)
+def test_who_found_no_store_and_no_room_has_told_its_user_alone(
+    status: int, full: str, holds: bool
+) -> None:
+    """A record that can go neither to the store nor to a disk is lost, and that is said."""
+    story = Story().run()
+    story.event("fault", kind="full disk", target=full)
+    number = story.start("job")
+    story.event("exit", story.now + 50, run=number, status=status)
+    story.event("healed", story.now + 60, kind="full disk", target=full)
+    story.now += 100
     assert judge(story.settle().told()).holds is holds
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("renew",))
 SHA1 = {
-    "acquire": "b326cedba3c3531b3d3d9b0a5334ce99fe1c7eac",
+    "acquire": "7092d7cb1105ef48c37aa4608fc7b0d140b382b0",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
-    "reclaim": "360c341cb45270cba26b915e6b3f53f4d8dedc7f",
-    "close": "4a6d153d1bc40f23a78cb420613cd1b489cdbd35",
-    "sweep": "2945ad305474d15a2f0c052d3272f8fc73249481",
-    "overview": "adc676bc373d7cd9034b445c592901e25d6d5224",
-    "stop": "f141b9eca3927a417ba8c4b8d5adc10cf0a7db64",
-    "unlock": "786c5e9e62bf5fdd30eae58c85bc75fe0b2c467e",
+    "reclaim": "518f232d9182b9064aa18bd91bbab08f1b7b583c",
+    "close": "12c75fe38ceb73e41675c8d5b4ddcc9c1935b238",
+    "sweep": "aaa0dc5d07579657a081b0a69f621778b8460259",
+    "overview": "50f383d285c825e71f3e09d35e70a30ddd8e6f52",
+    "stop": "655ccdc7b4670901143558d0edf4677f41ca341c",
+    "unlock": "665edb6e5db4f1ebe2e2e1e13c7c0dc3a300fe20",
 }
 
 

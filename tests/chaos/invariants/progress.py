@@ -32,7 +32,13 @@ def stalled(history: History) -> Iterator[Violation]:
                 continue  # its command was stopped before its first word, by a short --timeout
             if asked.exit_at is not None and asked.exit_at > until:
                 continue  # what came then may have had a part in it
-            if not (asked.exit_at is not None and is_skip(asked) and was_held(history, asked)):
+            held = was_held(history, asked) or any(
+                lived_beside(other, asked)
+                for other in history.asked.values()
+                if other.exit_status == TIMED_OUT
+                and (other.job, other.host, other.keeper) in granted
+            )
+            if not (asked.exit_at is not None and is_skip(asked) and held):
                 yield Violation(
                     "stalled",
                     asked.job,
@@ -66,6 +72,13 @@ def was_held(history: History, asked: Asked) -> bool:
         run.first_ns <= until + SLACK_NS and run.last_ns >= asked.at - SLACK_NS
         for run in history.by_job.get(asked.job, [])
     )
+
+
+def lived_beside(other: Asked, asked: Asked) -> bool:
+    """Tell whether *other*, whose command was stopped before its first word, was there for it."""
+    if other.job != asked.job or asked.exit_at is None or other.exit_at is None:
+        return False
+    return other.at <= asked.exit_at and other.exit_at >= asked.at - SLACK_NS
 
 
 def _ended(asked: Asked) -> str:

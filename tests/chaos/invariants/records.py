@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from tests.chaos.history import GUARDIAN, MS, Asked, Event, History, Record, Run
 from tests.chaos.verdict import Violation, moment, numbers
 
-LEASE_LOST, OWN_FAILURE, TIMED_OUT = 121, 125, 124
+LEASE_LOST, UNAVAILABLE, TIMED_OUT, OWN_FAILURE = 121, 122, 124, 125
 TERM = 15
 LOADING_NS, DEATH_NS = 5_000 * MS, 2_000 * MS
 """An interpreter loads for so long at the most, and dies of a signal in so long: under overload."""
-OPERATOR_NS = 10_000 * MS
+OPERATOR_NS = 60_000 * MS
 """An operator's command takes so long at the most until it stops whoever runs then."""
 
 
@@ -74,7 +74,7 @@ def _keepers(history: History) -> Iterator[Violation]:
         status = asked.exit_status
         if asked.number in started or asked.keeper_was_killed or status is None or is_skip(asked):
             continue
-        if _was_deaf(asked):
+        if _was_deaf(asked) or (status == UNAVAILABLE and _had_no_room(history, asked)):
             continue
         who = (asked.job, asked.host, asked.keeper, status)
         if who not in told and not is_forgotten(history, asked.at, asked):
@@ -134,7 +134,7 @@ def _wrong(history: History, run: Run, record: Record) -> str:
     if asked is None:
         return ""
     if outcome == "abandoned":
-        if asked.keeper_was_killed or _had_no_room(history, asked):
+        if asked.keeper_was_killed or _had_no_room(history, asked, loses=True):
             return ""
         return f"its keeper ended with {asked.exit_status}"
     if not asked.keeper_was_killed and asked.exit_status not in (None, status):
@@ -150,12 +150,12 @@ def _is_quorum(history: History) -> bool:
     return history.plan.word("store") == "quorum"
 
 
-def _had_no_room(history: History, asked: Asked) -> bool:
-    """Tell whether the record of its end could be kept nowhere: the store's disk was its host's."""
+def _had_no_room(history: History, asked: Asked, *, loses: bool = False) -> bool:
+    """Tell whether its host's disk, the store's if it *loses* by that, was full when it ended."""
     ended = asked.exit_at
     return ended is not None and any(
-        fault.loses
-        and (fault.kind, fault.target) == ("full disk", asked.host)
+        (fault.kind, fault.target) == ("full disk", asked.host)
+        and fault.loses >= loses
         and fault.at <= ended <= fault.healed_at
         for fault in history.faults
     )

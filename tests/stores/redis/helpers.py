@@ -140,8 +140,6 @@ def whole_cycle(one: Asker, side: RedisHistory) -> None:
     assert isinstance(event, Renewed)
     assert event.stop_by == "ops"
     assert side.unlock(lease, "ops")
-    side.deliver(one.claim, one.closing("lease_lost"))
-    assert side.runs("job", 10)[0]["outcome"] == "lease_lost"
     side.pause("job", None, "moving house", "ops")
     event = one.acquire()
     assert isinstance(event, Refused)
@@ -149,6 +147,8 @@ def whole_cycle(one: Asker, side: RedisHistory) -> None:
     assert side.resume("job")
     assert isinstance(one.acquire(queue_for=1_000), Granted)
     assert isinstance(one.finish(), Closed)
+    side.deliver(one.claim, one.closing("lease_lost"))
+    assert side.runs("job", 10)[0]["outcome"] == "lease_lost"
 
 
 def wait(store: LeaseStore, longest: float) -> None:

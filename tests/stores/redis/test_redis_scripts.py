@@ -26,7 +26,7 @@ from cronguard.stores.contract import Close
 from cronguard.stores.redis import scripts
 from cronguard.stores.redis.acl import COMMANDS, SCRIPTS
 from tests.servers import Server
-from tests.stores.redis.helpers import Asker, claim, described
+from tests.stores.redis.helpers import Asker, claim, described, why
 
 Asking = Callable[..., Asker]
 FOLDER = Path(scripts.__file__).parent / "scripts"
@@ -204,6 +204,31 @@ def test_a_renew_after_the_release_brings_nothing_back(server: Server, asker: As
     one.finish()
     assert isinstance(one.renew(grant), Gone)
     assert not server.do("EXISTS", one.key("l:0"))
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "skipped", "stopped"])
+def test_nothing_is_granted_after_the_end(server: Server, asker: Asking, outcome: str) -> None:
+    """L11: what a run asked for, and its server heard after its end, leaves lock and record be.
+
+    The moment after which it comes to nothing is of no use where the server's clock was set back.
+    """
+    one = asker()
+    grant = one.granted()
+    one.finish(outcome)
+    told = server.do("HGET", one.key("r"), one.claim.owner.run_id)
+    for event in (one.acquire(), one.acquire(queue_for=5_000), one.reclaim(grant)):
+        assert "too late" in why(event, Unavailable)
+    assert not server.do("EXISTS", one.key("l:0"), one.key("w"))
+    assert server.do("HGET", one.key("r"), one.claim.owner.run_id) == told
+
+
+def test_what_asks_late_does_not_prolong_min_hold(server: Server, asker: Asking) -> None:
+    """L12, L11: the lease of a run that is over ends when it should."""
+    one = asker(claim(min_hold=2_000))
+    one.granted()
+    one.finish()
+    assert isinstance(one.acquire(), Unavailable)
+    assert pttl(server, one.key("l:0")) <= 2_000
 
 
 def test_min_hold_keeps_the_lease_for_the_rest(server: Server, asker: Asking) -> None:

@@ -54,6 +54,7 @@ class Data:
         self.lease: Lease | None = None
         self.fence = Fence()
         self.open: set[str] = set()
+        self.ended: set[str] = set()
 
     def copy(self) -> Data:
         """Return what a snapshot of this moment would bring back."""
@@ -63,6 +64,7 @@ class Data:
             twin.lease.ends_at = self.lease.ends_at
         twin.fence.__dict__.update(self.fence.__dict__)
         twin.open = set(self.open)
+        twin.ended = set(self.ended)
         return twin
 
 
@@ -143,7 +145,7 @@ class Model:
         run, facts, px, settings, evict = args[0], args[1], int(args[2]), args[4], args[6]
         at_least, ask, not_after = (int(word) for word in args[11:14])
         data, fence = self.data, self.data.fence
-        if 0 < not_after < now:
+        if 0 < not_after < now or run in data.ended:
             return _says("late", now)
         if data.lease is not None and data.lease.run == run:
             if not_after < 0:
@@ -183,7 +185,7 @@ class Model:
     def _reclaim(self, args: list[str], now: int) -> Reply:
         run, facts, px, settings, token, granted, not_after = (*args[:5], *args[6:8])
         lease, fence = self.data.lease, self.data.fence
-        if 0 < int(not_after) < now:
+        if 0 < int(not_after) < now or run in self.data.ended:
             return _says("late", now)
         if lease is not None:
             if (lease.run, str(lease.token)) != (run, token):
@@ -207,6 +209,8 @@ class Model:
             is_later = is_later and self.data.fence.ask > int(args[14])
             if is_later or 0 < int(args[15]) < now:
                 return _says("late", now)
+        elif args[6]:
+            self.data.ended.add(run)
         self.data.open.discard(run)
         if release and self.data.lease is not None and self.data.lease.run == run:
             self.data.lease = None

@@ -6,6 +6,7 @@ local run, facts, px, slots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local settings, queue_for, evict, slot = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 -- Who asked may be gone: a stalled server runs what waited in its sockets, whenever that is.
 if tonumber(ARGV[14]) > 0 and now > tonumber(ARGV[14]) then return {'late', text(now)} end
+if has_ended(run) then return {'late', text(now)} end
 local at_least, ask, barred = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]) < 0
 
 -- Asked again by the holder: the same grant, for its full time. The token only ever rises, when

@@ -16,6 +16,12 @@ local function swap(record, from, to)
   local first, last = string.find(record, from, 1, true)
   return first and (string.sub(record, 1, first - 1) .. to .. string.sub(record, last + 1))
 end
+-- Tell whether the end of run *id* is on record. What it asks for then came late, over a connection
+-- that it gave up; `not_after` does not see that where the clock was set back meanwhile.
+local function has_ended(id)
+  local outcome = string.match(redis.call('HGET', p .. 'r', id) or '', '"outcome":"([a-z_]+)"')
+  return outcome and outcome ~= 'running' and outcome ~= 'abandoned'
+end
 -- Close the records of open runs that no longer have their lease: their keeper vanished.
 local function close_left_behind()
   local open = redis.call('ZRANGE', p .. 'o', 0, -1, 'WITHSCORES')

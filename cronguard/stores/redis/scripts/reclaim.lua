@@ -2,6 +2,7 @@
 -- KEYS: f, -. ARGV: run, facts, px, settings, token, index, granted, not_after
 local run, px, token, index = ARGV[1], ARGV[3], ARGV[5], ARGV[6]
 if tonumber(ARGV[8]) > 0 and now > tonumber(ARGV[8]) then return {'late', text(now)} end
+if has_ended(run) then return {'late', text(now)} end
 local lease = p .. 'l:' .. index
 local value = redis.call('GET', lease)
 local mine = run .. ':' .. token .. ':'
