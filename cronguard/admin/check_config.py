@@ -11,7 +11,7 @@ from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.config.store import has_password
 from cronguard.core.lease import ttl_problem
-from cronguard.stores.address import parse
+from cronguard.stores.address import parse_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _together(settings: Settings, job: str) -> list[Problem]:
 
 def _address(url: str, source: str) -> list[Problem]:
     try:
-        parse(url)
+        parse_all(url)
     except ValueError as error:
         return [(source, str(error))]
     return []

@@ -2,6 +2,9 @@
 
 The server is asked without doing anything: `redis.acl_check_cmd` in a script (Redis 7.0). Each
 command is tried on a key that cronguard would use. An older server is taken at its user's name.
+
+A sentinel runs no scripts, and ACL DRYRUN needs a right of its own. So commands are sent to it that
+only read, or that come to nothing as they name no master: rights are checked before that.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from cronguard.stores.redis.acl import (
     COMMANDS,
     QUORUM,
     REPLICAS,
+    SENTINELS,
     acl_line,
     sentinel_acl_line,
 )
-from cronguard.stores.redis.client import connect
+from cronguard.stores.redis.client import connect, sentinels
 
 if TYPE_CHECKING:
     from cronguard.stores.address import Address
@@ -50,6 +54,14 @@ _TOO_MUCH: tuple[tuple[str, Words], ...] = (
     ("other keys", ("get", "some-other-key")),
 )
 """What a stranger with this user's password would like."""
+_NO_MASTER = "no master?"
+"""No name that a sentinel takes: they are made of letters, digits and `.-_`."""
+_TOO_MUCH_THERE: tuple[tuple[str, Words], ...] = (
+    ("SENTINEL FAILOVER", ("sentinel", "failover", _NO_MASTER)),
+    ("SENTINEL SET", ("sentinel", "set", _NO_MASTER, "quorum", "1")),
+    ("SENTINEL REMOVE", ("sentinel", "remove", _NO_MASTER)),
+    ("ACL SETUSER", ("acl", "setuser", "cronguard-doctor", "no-such-rule")),
+)
 
 
 def least(url: str, namespace: str, *, replicas: bool = False) -> str:
@@ -79,6 +91,51 @@ def rights(url: str, namespace: str, whoami: object, *, replicas: bool = False) 
     more = (*(REPLICAS if replicas else ()), *(QUORUM if len(addresses) > 1 else ()))
     found = [_rights(address, namespace, whoami, more) for address in addresses]
     return next((finding for finding in found if finding.level != OK), found[0])
+
+
+def rights_there(url: str) -> list[Finding]:
+    """Tell what the user of the sentinels of *url* lacks, or may do too much; of one that answers.
+
+    Those that do not answer are told by what they say of the master.
+    """
+    address = parse_all(url)[0]
+    if address.kind != "sentinel":
+        return []
+    found = []
+    for client in sentinels(address).sentinels:
+        try:
+            missing = [name for name in SENTINELS if not _may(client, tuple(name.split("|")))]
+            more = [name for name, words in _TOO_MUCH_THERE if _may(client, words)]
+            found.append(_judged_there(address, missing, more))
+        except redis.exceptions.RedisError:
+            continue
+        finally:
+            client.close()
+    return [next((one for one in found if one.level != OK), found[0])] if found else []
+
+
+def _may(client: Any, words: Words) -> bool:
+    """Tell whether *words* are allowed: what they come to does not matter. Raises: RedisError."""
+    more = (_NO_MASTER,) if words[-1] == "get-master-addr-by-name" else ()
+    try:
+        client.execute_command(*words, *more)
+    except redis.exceptions.NoPermissionError:
+        return False
+    except redis.exceptions.ResponseError:
+        pass
+    return True
+
+
+def _judged_there(address: Address, missing: list[str], more: list[str]) -> Finding:
+    user = f"user {render.word(address.sentinel_user or 'default')} of the sentinels"
+    if missing:
+        text = f"{user} lacks {', '.join(missing)}"
+        return Finding("sentinel user", FAILED, text, "give it the rights below")
+    if more:
+        text = f"{user} may do more than finding the master needs ({', '.join(more)})"
+        todo = "give cronguard the user below (sentinel_user, sentinel_password)"
+        return Finding("sentinel user", WARNING, text, todo)
+    return Finding("sentinel user", OK, f"{user} may find the master, and nothing more")
 
 
 def _rights(address: Address, namespace: str, whoami: object, extra: Words) -> Finding:

@@ -10,6 +10,7 @@ from cronguard.admin.common import wall_now
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding
 from cronguard.core.messages import span
 from cronguard.stores.address import parse_all
+from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,20 +228,28 @@ def names(history: History) -> list[Finding]:
     until = time.monotonic() + _JOBS_MS / 1000
     jobs = history.jobs()
     shared, looked_at = [], 0
+    broken = {job: seen.damage for job, seen in history.overview(jobs).items() if seen.damage}
     for job in jobs:
         if time.monotonic() > until:
             break
         looked_at += 1
-        records = [*history.runs(job, _LOOK_BACK), *history.skips(job, _LOOK_BACK)]
+        try:
+            records = [*history.runs(job, _LOOK_BACK), *history.skips(job, _LOOK_BACK)]
+            history.paused(job)  # what else a run reads
+        except Damaged as error:
+            broken.setdefault(job, str(error))
+            continue
         if commands := sharing(records):
             shared.append(f"{render.word(job)}: {' and '.join(commands)}")
+    told = [text.rpartition("; ") for text in broken.values()]
+    damaged = [Finding("jobs", FAILED, text, todo) for text, _, todo in told]
     if not shared:
         seen = "" if looked_at == len(jobs) else f" ({looked_at} of {len(jobs)} were looked at)"
-        return [Finding("job names", OK, f"no two commands share one{seen}")]
+        return [*damaged, Finding("job names", OK, f"no two commands share one{seen}")]
     more = f"; and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
     text = f"different commands under one name: {'; '.join(shared[:_NAMED])}{more}"
     todo = "they keep each other from running, so give each its own --name"
-    return [Finding("job names", WARNING, text, todo)]
+    return [*damaged, Finding("job names", WARNING, text, todo)]
 
 
 def sharing(records: list[render.Record]) -> list[str]:

@@ -14,7 +14,7 @@ from cronguard.admin.output import say_error
 from cronguard.config.options import ConfigError
 from cronguard.core import exits
 from cronguard.core.messages import printable
-from cronguard.stores.contract import StoreDown
+from cronguard.stores.contract import Damaged, StoreDown
 
 _COMMANDS = {
     "run": "Guard one run of a command.",
@@ -78,6 +78,8 @@ def main(argv: list[str]) -> int:
         return exits.of_signal(2)
     except (BrokenPipeError, SystemExit):  # the latter is click's answer to the former
         return _reader_gone()
+    except Damaged as error:
+        return say_error(str(error), exits.STORE_DOWN)
     except StoreDown as error:
         return say_error(f"{error}\n{_CHECK_STORE}", exits.STORE_DOWN)
     except Exception as error:  # the one place where a bug becomes a message

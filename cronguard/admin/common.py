@@ -113,6 +113,13 @@ def no_such_job(history: History, job: str) -> int:
     return say_error(text, exits.NO)
 
 
+def say_damaged(texts: list[str]) -> int:
+    """Say of each job that cannot be read why; return the status: no, if there is one."""
+    for text in texts:
+        say_error(text, exits.NO)
+    return exits.NO if texts else exits.DONE
+
+
 def find_run(history: History, text: str) -> render.Record | int:
     """Return the record of the run that *text* means, or say why not and return the status.
 

@@ -127,11 +127,12 @@ class Doctor:
         self.found += check_store.group(facts, place.url, place.min_replicas)
         self.found.append(check_store.clock(facts, off, error))
         if place.is_redis:
-            from cronguard.admin.check_rights import rights  # noqa: PLC0415
+            from cronguard.admin.check_rights import rights, rights_there  # noqa: PLC0415
 
             replicas = place.min_replicas > 0
             whoami = facts.get("whoami")
             self.found.append(rights(place.url, place.namespace, whoami, replicas=replicas))
+            self.found += rights_there(place.url)
         self.found += check_store.names(history)
 
     @property

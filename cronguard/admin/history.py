@@ -5,11 +5,20 @@ from __future__ import annotations
 import click
 
 from cronguard.admin import render
-from cronguard.admin.common import ALL_KEPT, Here, is_job, no_such_job, wall_now, with_store
+from cronguard.admin.common import (
+    ALL_KEPT,
+    Here,
+    is_job,
+    no_such_job,
+    say_damaged,
+    wall_now,
+    with_store,
+)
 from cronguard.admin.output import say_json, say_table
 from cronguard.config.values import shown
 from cronguard.core.messages import span
 from cronguard.core.record import KEPT_SKIPS, OUTCOMES, SKIPPED
+from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,19 +29,26 @@ _COLUMNS = ["RUN", "JOB", "STARTED", "LASTED", "OUTCOME", "HOST"]
 
 def collect(
     history: History, jobs: list[str], limit: int, *, skips: bool, outcomes: tuple[str, ...]
-) -> list[render.Record]:
-    """Return the newest *limit* records of *jobs*, only those with one of *outcomes* if any."""
+) -> tuple[list[render.Record], list[str]]:
+    """Return the newest *limit* records of *jobs*, only those with one of *outcomes* if any.
+
+    Besides, why some of *jobs* cannot be read.
+    """
     found: list[render.Record] = []
+    damage: list[str] = []
     filtered = bool(outcomes)
     for job in jobs:
-        if outcomes != (SKIPPED,):
-            found += history.runs(job, ALL_KEPT if filtered else limit)
-        if skips or SKIPPED in outcomes:
-            found += history.skips(job, KEPT_SKIPS if filtered else limit)
+        try:
+            if outcomes != (SKIPPED,):
+                found += history.runs(job, ALL_KEPT if filtered else limit)
+            if skips or SKIPPED in outcomes:
+                found += history.skips(job, KEPT_SKIPS if filtered else limit)
+        except Damaged as error:
+            damage.append(str(error))
     if filtered:
         found = [record for record in found if record.get("outcome") in outcomes]
     found.sort(key=_newest_first)
-    return found[:limit]
+    return found[:limit], damage
 
 
 def _newest_first(record: render.Record) -> int:
@@ -86,10 +102,10 @@ def command(*, here: Here, job: str, limit: int, skips: bool, outcomes: tuple[st
         if job and not is_job(history, job):
             return no_such_job(history, job)
         jobs = [job] if job else history.jobs()
-        found = collect(history, jobs, limit, skips=skips, outcomes=outcomes)
+        found, damage = collect(history, jobs, limit, skips=skips, outcomes=outcomes)
     now = wall_now()
     if here.as_json:
         say_json(found)
     else:
         say_table(_COLUMNS, [_row(record, now) for record in found], "No such run is recorded.")
-    return 0
+    return say_damaged(damage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cronguard.admin import render
-from cronguard.admin.common import Here, wall_now, with_store
+from cronguard.admin.common import Here, say_damaged, wall_now, with_store
 from cronguard.admin.output import say_json, say_table
 from cronguard.core.messages import span
 from cronguard.core.record import RUNNING, complete, utc
@@ -46,15 +46,17 @@ class Live:
         return {**self.record, "lease": render.lease_json(self.lease), "queued": self.waiting}
 
 
-def live_runs(history: History) -> list[Live]:
-    """Return every run that holds a lease, the oldest first."""
+def live_runs(history: History) -> tuple[list[Live], list[str]]:
+    """Return every run that holds a lease, the oldest first, and why jobs cannot be read."""
+    every = history.overview(history.jobs(), live=True).values()
     found = [
         Live(lease, start_record(seen, lease), len(seen.waiting))
-        for seen in history.overview(history.jobs(), live=True).values()
+        for seen in every
         for lease in seen.leases
         if not lease.released
     ]
-    return sorted(found, key=lambda run: run.lease.owner.since_wall)
+    damage = [seen.damage for seen in every if seen.damage]
+    return sorted(found, key=lambda run: run.lease.owner.since_wall), damage
 
 
 def start_record(seen: Overview, lease: Lease) -> render.Record:
@@ -80,10 +82,10 @@ def start_record(seen: Overview, lease: Lease) -> render.Record:
 def command(*, here: Here) -> int:
     """Show the runs that are under way, on every host."""
     with here.history() as history:
-        found = live_runs(history)
+        found, damage = live_runs(history)
     now = wall_now()
     if here.as_json:
         say_json([run.as_json() for run in found])
     else:
         say_table(_COLUMNS, [run.row(now) for run in found], "Nothing runs.")
-    return 0
+    return say_damaged(damage)

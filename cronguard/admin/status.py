@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cronguard.admin import render
-from cronguard.admin.common import Here, is_job, no_such_job, wall_now, with_store
+from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_now, with_store
 from cronguard.admin.output import say_json, say_table
 from cronguard.core.messages import span
 
@@ -25,10 +25,16 @@ class JobState:
         self.waiting = found.waiting
         self.last = found.last
         self.counters = found.counters
+        self.damage = found.damage
 
     @property
     def state(self) -> str:
-        """`running`, `held` (over, but --min-hold keeps the lock) or `idle`; and who waits."""
+        """`running`, `held` (over, but --min-hold keeps the lock) or `idle`; and who waits.
+
+        `damaged` where the store cannot read what it has of the job.
+        """
+        if self.damage:
+            return "damaged"
         live = any(not lease.released for lease in self.leases)
         word = "running" if live else "held" if self.leases else "idle"
         return f"{word}, queued {len(self.waiting)}" if self.waiting else word
@@ -58,6 +64,7 @@ class JobState:
             "leases": [render.lease_json(lease) for lease in self.leases],
             "last": self.last,
             "counters": self.counters,
+            "damage": self.damage or None,
         }
 
 
@@ -78,4 +85,4 @@ def command(*, here: Here, job: str) -> int:
     else:
         empty = f"No job ever ran with {label}."
         say_table(_COLUMNS, [state.row(now) for state in found], empty)
-    return 0
+    return say_damaged([state.damage for state in found if state.damage])

@@ -17,6 +17,7 @@ from cronguard.core import exits
 from cronguard.core.lease import TAKEOVER_MS, LeaseTimes
 from cronguard.core.messages import span
 from cronguard.runtime import proof
+from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def command(*, here: Here, job: str, force: bool) -> int:
         if not is_job(history, job):
             return no_such_job(history, job)
         seen = history.overview([job])[job]
+        if seen.damage:
+            raise Damaged(seen.damage)
         if not seen.leases:
             return say_error(f"{job}: not locked: no run holds its lock.", exits.NO)
         for lease in seen.leases:

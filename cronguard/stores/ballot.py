@@ -75,19 +75,21 @@ class Round:
 
     def silent(self, asked: int) -> str:
         """Say which of the *asked* servers did not do it, and why."""
-        reasons = [
-            f"{server.label}: {vote.why if isinstance(vote, Unavailable | Denied) else 'not ours'}"
-            for server, vote in self.votes.items()
-            if not isinstance(vote, Renewed | Granted | Closed)
-        ]
-        return f"only {asked - len(reasons)} of {asked} servers do ({'; '.join(reasons)})"
+        reasons: dict[str, list[str]] = {}
+        for server, vote in self.votes.items():
+            if not isinstance(vote, Renewed | Granted | Closed):
+                why = vote.why if isinstance(vote, Unavailable | Denied) else "not ours"
+                reasons.setdefault(why, []).append(server.label)
+        said = "; ".join([f"{', '.join(labels)}: {why}" for why, labels in reasons.items()])
+        count = sum(map(len, reasons.values()))
+        return f"only {asked - count} of {asked} servers do ({said})"
 
 
 def why_not(asked: Round, most: int, servers: int) -> Event | None:
     """Return the answer that *most* of the servers agree on, or that too few gave one, or None."""
     votes = list(asked.votes.values())
     if asked.count(Denied) >= most:
-        return next(vote for vote in votes if isinstance(vote, Denied))
+        return Denied(asked.silent(servers))
     if servers - asked.count(Unavailable, Denied) < most:
         return Unavailable(asked.request.name, asked.silent(servers))
     refusals = [vote for vote in votes if isinstance(vote, Refused)]

@@ -204,10 +204,11 @@ class Overview:
     """What a reader sees of one job at one moment.
 
     `waiting` run ids in the queue, first one first · `last` the newest record of a run, not of a
-    skip · `records` those of runs that hold a lease, by run id; the store may have lost some.
+    skip · `records` those of runs that hold a lease, by run id; the store may have lost some ·
+    `damage` why nothing of this is known, or empty.
     """
 
-    __slots__ = ("counters", "last", "leases", "records", "waiting")
+    __slots__ = ("counters", "damage", "last", "leases", "records", "waiting")
 
     def __init__(
         self,
@@ -216,16 +217,18 @@ class Overview:
         last: dict[str, object] | None,
         counters: dict[str, int],
         records: dict[str, dict[str, object]],
+        damage: str = "",
     ) -> None:
         self.leases = leases
         self.waiting = waiting
         self.last = last
         self.counters = counters
         self.records = records
+        self.damage = damage
 
 
 class History(Protocol):
-    """The history side. Blocks; raises StoreDown when the store cannot answer.
+    """The history side. Blocks; raises StoreDown when the store cannot answer, Damaged of a job.
 
     Records are dicts as core/record.py says, newest first. Reading a job closes the records of
     runs whose keeper vanished (`running`, but no lease of theirs) as `abandoned`.
@@ -242,7 +245,7 @@ class History(Protocol):
     def overview(self, jobs: list[str], *, live: bool = False) -> dict[str, Overview]:
         """Return all that is asked about many jobs, for each of *jobs*; fast also for thousands.
 
-        With *live* only of those that have a live lease.
+        With *live* only of those that have a live lease, and of those that cannot be read.
         """
 
     def waiters(self, job: str) -> list[str]:
@@ -301,3 +304,7 @@ class StoreDown(Exception):
 
 class StoreRefused(StoreDown):
     """The store will never answer this: wrong password, missing permission, not a store at all."""
+
+
+class Damaged(StoreDown):
+    """What the store keeps of one job cannot be read; the others' can. The text says what."""

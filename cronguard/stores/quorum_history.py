@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cronguard.core.record import ABANDONED, RUNNING
 from cronguard.stores.address import parse_all
-from cronguard.stores.contract import Lease, Overview, StoreDown, StoreRefused
+from cronguard.stores.contract import Damaged, Lease, Overview, StoreDown, StoreRefused
 from cronguard.stores.redis.census import twins
 from cronguard.stores.redis.history import RedisHistory
 from cronguard.stores.redis.history import open_history as open_one
@@ -64,32 +64,30 @@ class QuorumHistory:
         What granted it late may have given it another token than most have.
         """
         answers = self._each(lambda server: server.leases(jobs))
-        found: dict[str, list[Lease]] = {}
-        for job in jobs:
-            by_run: dict[str, list[Lease]] = {}
-            for answer in answers:
-                for lease in answer[job]:
-                    by_run.setdefault(lease.owner.run_id, []).append(lease)
-            most = [same for same in by_run.values() if len(same) >= self._most]
-            found[job] = [_as_most_have_it(same) for same in most]
-        return found
+        return {job: self._agreed([answer[job] for answer in answers]) for job in jobs}
 
     def overview(self, jobs: list[str], *, live: bool = False) -> dict[str, Overview]:
         """Return all that is asked about many jobs; nobody waits."""
         answers = self._each(lambda server: server.overview(jobs, live=live))
-        leases, counters = self.leases(jobs), self.counters(jobs)
         found = {}
         for job in jobs:
-            if live and not leases[job]:
-                continue
             own = [answer[job] for answer in answers if job in answer]
+            damage = [one.damage for one in own if one.damage]
+            if damage and len(answers) - len(damage) < self._most:
+                found[job] = Overview([], [], None, {}, {}, damage[0])
+                continue
+            own = [one for one in own if not one.damage]
+            leases = self._agreed([one.leases for one in own])
+            if live and not leases:
+                continue
             texts = [one.last for one in own if one.last]
             texts += [record for one in own for record in one.records.values()]
             records = self._merged(job, texts)
-            held = {lease.owner.run_id for lease in leases[job]}
+            held = {lease.owner.run_id for lease in leases}
             by_run = {str(r["run_id"]): r for r in records if r["run_id"] in held}
             last = records[0] if records else None
-            found[job] = Overview(leases[job], [], last, counters[job], by_run)
+            counters = _highest([one.counters for one in own])
+            found[job] = Overview(leases, [], last, counters, by_run)
         return found
 
     def waiters(self, job: str) -> list[str]:  # noqa: ARG002
@@ -120,16 +118,7 @@ class QuorumHistory:
     def counters(self, jobs: list[str]) -> dict[str, dict[str, int]]:
         """Return each job's counters; what is in a row is what the best informed server says."""
         answers = self._each(lambda server: server.counters(jobs))
-        found: dict[str, dict[str, int]] = {}
-        for job in jobs:
-            counted = sorted([answer[job] for answer in answers], key=_freshness)
-            names = {name for counts in counted for name in counts}
-            highest = {name: max([one.get(name, 0) for one in counted]) for name in names}
-            for name in ("failures_in_a_row", "skips_since_run"):
-                if name in names:
-                    highest[name] = counted[-1].get(name, 0)
-            found[job] = highest
-        return found
+        return {job: _highest([answer[job] for answer in answers]) for job in jobs}
 
     def find(self, run_id: str) -> list[Record]:
         """Return the records whose run id begins with *run_id*."""
@@ -213,20 +202,33 @@ class QuorumHistory:
     def _asked_each(self, ask: Callable[[RedisHistory], Answer]) -> list[Answer]:
         asked = [server for server in self._servers if server not in self._down]
         futures = [(server, self._pool.submit(ask, server)) for server in asked]
-        answers = []
+        answers, damaged = [], []
         for server, future in futures:
             try:
                 answers.append(future.result())
+            except Damaged as error:  # of one job: the server can be asked about others
+                damaged.append(error)
             except StoreDown as error:
                 self._down[server] = error
         if len(answers) >= self._most:
             return answers
+        if len(answers) + len(damaged) >= self._most:
+            raise damaged[0]
         reasons = "; ".join([str(error) for error in self._down.values()])
         refused = all(isinstance(error, StoreRefused) for error in self._down.values())
         raise (StoreRefused if refused else StoreDown)(
             f"cannot use {self.label}: only {len(answers)} of {len(self._servers)} servers answer "
             f"({reasons})"
         )
+
+    def _agreed(self, answers: list[list[Lease]]) -> list[Lease]:
+        """Return the leases of one job that most servers have."""
+        by_run: dict[str, list[Lease]] = {}
+        for answer in answers:
+            for lease in answer:
+                by_run.setdefault(lease.owner.run_id, []).append(lease)
+        most = [same for same in by_run.values() if len(same) >= self._most]
+        return [_as_most_have_it(same) for same in most]
 
     def _merged(self, job: str, records: list[Record]) -> list[Record]:
         """Return one record a run, newest first."""
@@ -262,6 +264,17 @@ class QuorumHistory:
         if agreed or record["outcome"] not in (RUNNING, ABANDONED):
             return record
         return record | {"token": None}
+
+
+def _highest(counted: list[dict[str, int]]) -> dict[str, int]:
+    """Return a job's counters; what is in a row is what the best informed server says."""
+    counted = sorted(counted, key=_freshness)
+    names = {name for counts in counted for name in counts}
+    highest = {name: max([one.get(name, 0) for one in counted]) for name in names}
+    for name in ("failures_in_a_row", "skips_since_run"):
+        if name in names:
+            highest[name] = counted[-1].get(name, 0)
+    return highest
 
 
 def _names_a_run(record: Record) -> bool:

@@ -65,6 +65,24 @@ def test_config_check_finds_everything_at_once(
     assert "canary" not in out
 
 
+@pytest.mark.parametrize(
+    ("urls", "problem"),
+    [
+        (["rediss://a?tls_verify=false", "rediss://b", "rediss://c?tls_ca=/ca.pem"], ""),
+        (["redis://a", "redis://b"], "a quorum of 2 servers"),
+        (["redis://a", "redis://b", "redis://c:0"], "port"),
+    ],
+)
+def test_each_server_of_a_quorum_is_checked(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch, urls: list[str], problem: str
+) -> None:
+    """C1: what is wrong with one of them, or with them together; and nothing where nothing is."""
+    monkeypatch.setenv("CRONGUARD_STORE", " ".join(urls))
+    status, out, _ = seeds.say("config", "check")
+    assert status == bool(problem), out
+    assert problem in out
+
+
 def test_a_first_configuration_is_sound_and_never_replaces_one(
     seeds: Seeds, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from cronguard.stores.redis.acl import acl_line
+from cronguard.admin.check_rights import rights_there
+from cronguard.stores.redis.acl import acl_line, sentinel_acl_line
 from tests.clusters import start_cluster
 from tests.sentinels import Watch, start_watch
 from tests.servers import FLAVOURS, SYNCED, Server, binary, start_server
@@ -93,6 +94,7 @@ def test_the_users_that_are_printed_are_all_it_wants(trio: list[Server], tmp_pat
         cluster.stop()
     for checks in found:
         assert checks["user"]["level"] == "ok", checks["user"]
+        assert checks.get("sentinel user", checks["user"])["level"] == "ok", checks
         assert checks["store"]["level"] == "ok", checks["store"]
         assert not [one for one in checks.values() if "not known" in one["text"]]
 
@@ -128,12 +130,46 @@ def test_the_user_of_a_quorum_may_ask_how_old_a_server_is(
     assert "lacks info on" in checks["user"]["text"], checks["user"]
 
 
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_rights_of_the_sentinels_user(tmp_path: Path, flavour: str) -> None:
+    """S12: what it lacks, and what it may do beyond asking for the master; nothing is done."""
+    if binary(flavour) is None:
+        pytest.skip(f"no {flavour} server is installed")
+    watch = start_watch(tmp_path, flavour, replicas=0, sentinels=2)
+    try:
+        for one in watch.sentinels:
+            one.do(*sentinel_acl_line("lean").replace("PASSWORD", PASSWORD).split())
+        url = f"{watch.url}?sentinel_user=lean&sentinel_password={PASSWORD}"
+        before = [one.do("ACL", "LIST") for one in watch.sentinels]
+        assert [one.level for one in rights_there(url)] == ["ok"]
+        assert rights_there(watch.servers[0].tcp_url) == []
+        [found] = rights_there(watch.url)
+        assert found.level == "warning"
+        for name in ("FAILOVER", "SENTINEL SET", "REMOVE", "ACL SETUSER", "user default"):
+            assert name in found.text
+        assert [one.do("ACL", "LIST") for one in watch.sentinels] == before
+        assert watch.is_well()
+        last = watch.sentinels[-1]
+        last.do("ACL", "SETUSER", "lean", "+sentinel|set")
+        [found] = rights_there(url)
+        assert (found.level, "(SENTINEL SET)" in found.text) == ("warning", True)
+        last.do(*sentinel_acl_line("lean").replace("PASSWORD", PASSWORD).split())
+        last.do("ACL", "SETUSER", "lean", "-sentinel|masters")
+        [found] = rights_there(url)
+        assert (found.level, found.text.endswith("lacks sentinel|masters")) == ("failed", True)
+        last.stop()
+        assert [one.level for one in rights_there(url)] == ["ok"]
+    finally:
+        watch.stop()
+
+
 def test_sentinels_and_replicas(tmp_path: Path) -> None:
     """R15: too few sentinels, and a failover that may lose a lock, are warned about."""
     watch = start_watch(tmp_path, FLAVOUR, replicas=0, sentinels=1)
     try:
         checks = doctor(tmp_path / "state", watch.url)
         assert checks["sentinels"]["level"] == "warning"
+        assert checks["sentinel user"]["level"] == "warning"
         assert checks["replicas"]["level"] == "warning"
         checks = doctor(tmp_path / "state", watch.url, ("CRONGUARD_MIN_REPLICAS", "1"))
         assert "replicas" not in checks

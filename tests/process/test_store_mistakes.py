@@ -257,3 +257,57 @@ def test_r23_nobody_goes_unverified_without_a_word(
     done = local.call("run", "-n", "job", "--", "true", env=good)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"tls_verify" not in local.call("doctor", env=good).stdout
+
+
+PATIENT = {"CRONGUARD_STORE_TIMEOUT": "30s"}  # three handshakes take their time on a busy host
+
+
+@pytest.mark.debian
+def test_r23_a_quorum_says_which_of_its_servers_are_not_who_they_should_be(
+    local: Lab, certificates: Certificates, serve: Callable[..., servers.Server]
+) -> None:
+    """R23, R19: one of three has no vote, as `doctor` tells; two are refused, each with why."""
+    good = serve(*servers.SYNCED, *certificates.serving())
+    known = good.tcp_url + certificates.options()
+    foreign = [serve(*servers.SYNCED, *certificates.serving("elsewhere")) for _ in range(2)]
+    trusted = [server.tcp_url + certificates.options() for server in foreign]
+    well = serve(*servers.SYNCED, *certificates.serving())
+    for odd, todo in (
+        (trusted[0], "?tls_server_name=NAME"),
+        (well.tcp_url + certificates.options(ca="stranger"), "?tls_ca=FILE"),
+    ):
+        url = f"{known} {trusted[1]}&tls_server_name=elsewhere.test {odd}"
+        env = PATIENT | {"CRONGUARD_STORE": url}
+        done = local.call("run", "-n", "job", "--", "true", env=env)
+        assert (done.returncode, done.stderr) == (0, b"")
+        done = local.call("doctor", env=env)
+        assert done.returncode == 0, done.stdout
+        [quorum] = [line for line in done.stdout.decode().splitlines() if "servers answer" in line]
+        assert "2 of 3" in quorum
+        assert todo in quorum
+        assert odd.partition("?")[0] in quorum
+    assert foreign[0].do("DBSIZE") == 0
+    said = refused(local, f"{known} {trusted[0]} {trusted[1]}")
+    named = said.partition("only 1 of 3 servers do (")[2]
+    assert all(f"{server.tcp_url}/0" in named for server in foreign)
+    assert "?tls_server_name=NAME" in named
+
+
+@pytest.mark.debian
+def test_r23_a_quorum_goes_unverified_with_a_word(
+    local: Lab, certificates: Certificates, serve: Callable[..., servers.Server]
+) -> None:
+    """R23: at each run, those of its servers are named that are taken at their word; no other."""
+    trio = [serve(*servers.SYNCED, *certificates.serving("expired")) for _ in range(2)]
+    trio.append(serve(*servers.SYNCED, *certificates.serving()))
+    urls = [f"{server.tcp_url}?tls_verify=false" for server in trio[:2]]
+    env = PATIENT | {"CRONGUARD_STORE": " ".join([*urls, trio[2].tcp_url + certificates.options()])}
+    for _ in range(2):
+        done = local.call("run", "-n", "job", "--", "true", env=env)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(b"tls_verify=false") == 1
+        for server in trio:
+            assert (server.tcp_url.encode() in done.stderr) is (server is not trio[2])
+    found = local.call("doctor", env=env)
+    assert found.returncode == 0, found.stdout
+    assert b"tls_verify=false: anyone on the way to" in found.stdout

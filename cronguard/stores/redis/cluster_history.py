@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 
 from cronguard.stores.contract import StoreDown, StoreRefused
-from cronguard.stores.redis import faults, keys
+from cronguard.stores.redis import damage, faults, keys
 from cronguard.stores.redis.client import connect_cluster, said_by, server_words
 from cronguard.stores.redis.greeting import SENTINEL
 from cronguard.stores.redis.history import SCAN_COUNT, RedisHistory, globbed, job_names, understood
@@ -77,8 +77,8 @@ class ClusterHistory(RedisHistory):
         seconds, micros = cast("tuple[int, int]", self._read(read))
         return seconds * 1000 + micros // 1000
 
-    def _pipeline(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Send *commands*, those for one node in one round trip; replies come in their order."""
+    def _replies(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Send *commands*, those for one node in one round trip; replies as of one server."""
         if not commands:
             return []
         return cast("list[Any]", self._read(lambda: self._by_node(commands)))
@@ -86,7 +86,7 @@ class ClusterHistory(RedisHistory):
     def _by_node(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         places: dict[str, tuple[Any, list[int]]] = {}
         for number, command in enumerate(commands):
-            node = self._client.get_node_from_key(_key(command))
+            node = self._client.get_node_from_key(damage.key_of(command))
             places.setdefault(node.name, (node, []))[1].append(number)
         replies: list[Any] = [None] * len(commands)
         for node, numbers in places.values():
@@ -105,9 +105,7 @@ class ClusterHistory(RedisHistory):
             return self._client.execute_command("EVAL", source(_TEXTS[command[1]]), *command[2:])
         if isinstance(reply, _SINGLY):
             return self._client.execute_command(*command)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        return damage.sound([reply])[0]
 
     def _read(self, read: Callable[[], object]) -> object:
         """Return what *read* returns; after learning anew who has what, if a node is gone.
@@ -186,8 +184,3 @@ def _whole(views: list[dict[str, str]]) -> dict[str, object]:
     down = [state for state in states if state not in ("ok", None)]
     state = down[0] if down else (None if None in states else "ok")
     return {"cluster_state": state, "slots": None if min(slots) < 0 else min(slots)}
-
-
-def _key(command: tuple[Any, ...]) -> str:
-    """Return the first key of a command as this side sends them."""
-    return str(command[3] if command[0] == "EVALSHA" else command[1])

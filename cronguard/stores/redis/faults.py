@@ -22,6 +22,7 @@ _PASSING = {
     "TRYAGAIN": "the job's keys are moving to another node",
     "ASK": "the job's keys are moving to another node",
     "CLUSTERDOWN": "its cluster is down",
+    "WRONGTYPE": "a key of the job is not of its kind (`cronguard doctor` names it)",
     "UNBLOCKED": "it has just changed its role",
 }
 _FINAL = {

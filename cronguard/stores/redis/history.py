@@ -16,9 +16,8 @@ from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
 from cronguard.core.spec import is_job_name
 from cronguard.stores.address import parse
-from cronguard.stores.contract import Lease, Overview, StoreDown, StoreRefused
-from cronguard.stores.redis import calls, faults, keys
-from cronguard.stores.redis.answers import Held
+from cronguard.stores.contract import Damaged, Lease, Overview, StoreDown, StoreRefused
+from cronguard.stores.redis import calls, damage, faults, keys, seen
 from cronguard.stores.redis.client import TIMEOUT_S, connect, said_by, server_words
 from cronguard.stores.redis.greeting import check_server
 from cronguard.stores.redis.link import Broken
@@ -36,7 +35,6 @@ Answer = TypeVar("Answer")
 SCAN_COUNT = 500
 AT_A_TIME = 500
 """Jobs that are asked about in one round trip: the server keeps all replies until we read them."""
-_DIGITS = 19
 _NONSENSE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError)
 """What reading a reply of another shape ends in, here or in redis-py."""
 _GLOB = str.maketrans({char: "\\" + char for char in "\\*?[]"})
@@ -87,20 +85,30 @@ class RedisHistory:
     @understood
     def jobs(self) -> list[str]:
         """Return the names of all jobs that ever asked for a lease, sorted."""
-        found = self._ask(lambda: self._client.zrange(keys.jobs(self._namespace), 0, -1))
+        index = keys.jobs(self._namespace)
+        try:
+            found = self._ask(lambda: self._client.zrange(index, 0, -1))
+        except Damaged as error:
+            raise Damaged(damage.described("the list of jobs", self.label, [index])) from error
         return job_names(cast("list[bytes]", found))
 
     @understood
     def leases(self, jobs: list[str]) -> dict[str, list[Lease]]:
         """Return the live leases of each of *jobs*; a job without one has an empty list."""
-        rows = self._run_each("overview", jobs, "leases")
-        return {job: [_lease(job, *row) for row in found] for job, [found] in rows.items()}
+        rows = _all_sound(self._run_each("overview", jobs, "leases"))
+        return {job: [seen.lease(job, *row) for row in found] for job, [found] in rows.items()}
 
     @understood
     def overview(self, jobs: list[str], *, live: bool = False) -> dict[str, Overview]:
         """Return all that is asked about many jobs, by one script each."""
         found = self._run_each("overview", jobs, "live" if live else "all")
-        return {job: _overview(job, *parts) for job, parts in found.items() if len(parts) > 1}
+        return {
+            job: Overview([], [], None, {}, {}, str(parts))
+            if isinstance(parts, Damaged)
+            else seen.overview(job, *parts)
+            for job, parts in found.items()
+            if isinstance(parts, Damaged) or len(parts) > 1
+        }
 
     @understood
     def waiters(self, job: str) -> list[str]:
@@ -144,7 +152,7 @@ class RedisHistory:
     @understood
     def last(self, jobs: list[str]) -> dict[str, dict[str, object]]:
         """Return the newest record of a run (not a skip) of each of *jobs* that has one."""
-        self._run_each("sweep", jobs)
+        _all_sound(self._run_each("sweep", jobs))
         ids = self._pipeline([("ZREVRANGE", f"{self._prefix(job)}h", 0, 0) for job in jobs])
         having = [(job, found[0]) for job, found in zip(jobs, ids, strict=True) if found]
         texts = self._pipeline([("HGET", f"{self._prefix(job)}r", id_) for job, id_ in having])
@@ -155,19 +163,24 @@ class RedisHistory:
     def counters(self, jobs: list[str]) -> dict[str, dict[str, int]]:
         """Return each job's counters."""
         found = self._pipeline([("HGETALL", f"{self._prefix(job)}n") for job in jobs])
-        return {job: _counts(fields) for job, fields in zip(jobs, found, strict=True)}
+        return {job: seen.counts(fields) for job, fields in zip(jobs, found, strict=True)}
 
     @understood
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
         if not run_id:
             return []
-        found = []
+        found, damaged = [], []
         for job in self.jobs():
-            ids = self._ids(job, run_id)
-            if ids:
-                self._run("sweep", job)
-                found += self._records(job, ids)
+            try:
+                ids = self._ids(job, run_id)
+                if ids:
+                    self._run("sweep", job)
+                    found += self._records(job, ids)
+            except Damaged as error:
+                damaged.append(error)
+        if damaged and not found:
+            raise damaged[0]
         return found
 
     def ask_stop(self, job: str, run_id: str, by: str) -> None:
@@ -183,11 +196,11 @@ class RedisHistory:
     def pause(self, job: str, until: int | None, reason: str, by: str) -> None:
         """Refuse the job's runs until that moment (ms since the epoch), or until `resume`."""
         text = json.dumps({"until": until, "reason": reason, "by": by})
-        self._ask(lambda: self._client.hset(f"{self._prefix(job)}c", "pause", text))
+        self._pipeline([("HSET", f"{self._prefix(job)}c", "pause", text)])
 
     def resume(self, job: str) -> bool:
         """Let the job run again; False if it was not paused."""
-        return bool(self._ask(lambda: self._client.hdel(f"{self._prefix(job)}c", "pause")))
+        return bool(self._pipeline([("HDEL", f"{self._prefix(job)}c", "pause")])[0])
 
     @understood
     def paused(self, job: str) -> dict[str, object] | None:
@@ -199,7 +212,7 @@ class RedisHistory:
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
         call = calls.close(claim, close, self.indexed)
-        reply = cast("list[bytes]", self._call(call.name, call.keys, call.args))
+        reply = cast("list[bytes]", self._call(call.name, claim.job, call.keys, call.args))
         if reply[0] != b"closed":
             raise StoreDown(f"the record was refused ({reply[2].decode('utf-8', 'replace')})")
 
@@ -237,7 +250,7 @@ class RedisHistory:
         name = f"{self._prefix(job)}r"
         pattern = globbed(run_id) + "*"
         scan = self._client.hscan_iter
-        found = self._ask(lambda: list(scan(name, match=pattern, count=SCAN_COUNT)))
+        found = self._about(job, lambda: list(scan(name, match=pattern, count=SCAN_COUNT)))
         return [id_ for id_, _ in cast("list[tuple[bytes, bytes]]", found)]
 
     def _records(self, job: str, ids: list[bytes]) -> list[dict[str, object]]:
@@ -248,21 +261,25 @@ class RedisHistory:
 
     def _run(self, script: str, job: str, *args: calls.Part) -> object:
         """Run a script that works on one job."""
-        return self._call(script, keys.whole(self._namespace, job), list(args))
+        return self._call(script, job, keys.whole(self._namespace, job), list(args))
 
     def _run_each(self, script: str, jobs: list[str], *args: calls.Part) -> dict[str, Any]:
-        """Run a script on each of *jobs*, many in one round trip."""
-        if not jobs:
-            return {}
-        found = {jobs[0]: self._run(script, jobs[0], *args)}  # now the server knows the script
+        """Run a script on each of *jobs*, many in one round trip; a reply may be a Damaged."""
+        found: dict[str, Any] = {}
+        try:
+            for job in jobs[:1]:
+                found[job] = self._run(script, job, *args)  # now the server knows the script
+        except Damaged as error:
+            found[jobs[0]] = error
         for begin in range(1, len(jobs), AT_A_TIME):
             some = jobs[begin : begin + AT_A_TIME]
             names = [keys.whole(self._namespace, job) for job in some]
-            replies = self._pipeline([("EVALSHA", SHA1[script], 2, *name, *args) for name in names])
-            found.update(zip(some, replies, strict=True))
+            replies = self._replies([("EVALSHA", SHA1[script], 2, *name, *args) for name in names])
+            for job, reply in zip(some, replies, strict=True):
+                found[job] = self._damaged(job) if isinstance(reply, Exception) else reply
         return found
 
-    def _call(self, script: str, names: list[str], args: list[calls.Part]) -> object:
+    def _call(self, script: str, job: str, names: list[str], args: list[calls.Part]) -> object:
         rest = len(names), *names, *args
 
         def ask() -> object:
@@ -271,10 +288,19 @@ class RedisHistory:
             except redis.exceptions.NoScriptError:
                 return self._client.execute_command("EVAL", source(script), *rest)
 
-        return self._ask(ask)
+        return self._about(job, ask)
 
     def _pipeline(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send *commands* in one round trip, and return their replies as they come."""
+        replies = self._replies(commands)
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception):
+                begin = keys.prefix(self._namespace, "").partition("}")[0]
+                raise self._damaged(damage.key_of(command)[len(begin) :].partition("}")[0])
+        return replies
+
+    def _replies(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Send *commands* in one round trip; where a key is damaged, the reply is the error."""
         if not commands:
             return []
 
@@ -283,9 +309,23 @@ class RedisHistory:
                 for command in commands:
                     pipeline.execute_command(*command)
                 pipeline.response_callbacks = {}
-                return pipeline.execute()
+                return damage.sound(pipeline.execute(raise_on_error=False))
 
         return cast("list[Any]", self._ask(ask))
+
+    def _about(self, job: str, ask: Callable[[], object]) -> object:
+        """Return what *ask* returns, which is about one job. Raises: as `_ask`."""
+        try:
+            return self._ask(ask)
+        except Damaged:
+            raise self._damaged(job) from None
+
+    def _damaged(self, job: str) -> Damaged:
+        """Return what to say of a job some key of which is not of its kind."""
+        tried = damage.probes(self._prefix(job))
+        replies = zip(tried, self._replies(tried), strict=True)
+        names = [key for (_, key, *_), reply in replies if isinstance(reply, Exception)]
+        return Damaged(damage.described(f"job {job}", self.label, names))
 
     def _greet(self) -> None:
         """See once that it is what the URL says: a node of a Cluster would seem to be empty."""
@@ -312,10 +352,20 @@ class RedisHistory:
                     f"cannot reach {self.label}: {said_by(error.__context__, self._address)}"
                 ) from error
             fault = faults.understand(server_words(error), self._address)
+            if damage.is_damage(error):
+                raise Damaged(f"cannot use {self.label}: {fault.why}") from error
             kind = StoreRefused if fault.denied else StoreDown
             raise kind(f"cannot use {self.label}: {fault.why}") from error
         except _NONSENSE as error:  # from redis-py
             raise self.baffled(error) from error
+
+
+def _all_sound(found: dict[str, Any]) -> dict[str, Any]:
+    """Return *found*. Raises: Damaged, if a job of them is."""
+    for reply in found.values():
+        if isinstance(reply, Damaged):
+            raise reply
+    return found
 
 
 def job_names(found: list[bytes]) -> list[str]:
@@ -327,49 +377,3 @@ def job_names(found: list[bytes]) -> list[str]:
 def globbed(text: str) -> str:
     """Return *text* as a pattern that matches just that."""
     return text.translate(_GLOB)
-
-
-def _lease(job: str, index: int, value: bytes, left: int, is_open: int) -> Lease:
-    held = Held(value)
-    return Lease(
-        job=job,
-        index=index,
-        owner=held.owner,
-        token=held.token,
-        px=held.px,
-        left=left,
-        released=not is_open,
-    )
-
-
-def _overview(
-    job: str,
-    rows: list[Any],
-    waiting: list[bytes],
-    newest: bytes | None,
-    counters: list[bytes],
-    others: list[bytes],
-) -> Overview:
-    last = readable(newest) or None
-    found = [readable(text) for text in others]
-    records = [one for one in found if one] + ([last] if last else [])
-    by_run = {str(record.get("run_id")): record for record in records}
-    leases = [_lease(job, *row) for row in rows]
-    held = {lease.owner.run_id for lease in leases}
-    return Overview(
-        leases,
-        [run_id.decode("utf-8", "replace") for run_id in waiting],
-        last,
-        _counts(counters),
-        {run_id: record for run_id, record in by_run.items() if run_id in held},
-    )
-
-
-def _counts(fields: list[bytes] | dict[bytes, bytes]) -> dict[str, int]:
-    if isinstance(fields, list):
-        fields = dict(zip(fields[::2], fields[1::2], strict=True))
-    return {name.decode("utf-8", "replace"): _count(value) for name, value in fields.items()}
-
-
-def _count(value: bytes) -> int:
-    return int(value) if value.removeprefix(b"-").isdigit() and len(value) < _DIGITS else 0

@@ -179,17 +179,16 @@ class Link:
                 return plain
 
     def _through_tls(self, received: bytes, data: bytes = b"") -> bytes:
-        """Pass bytes through the TLS session, and send what it wants sent."""
-        from cronguard.stores.redis.tls import TlsRefused  # noqa: PLC0415  loaded by now
+        """Pass bytes through the TLS session, and send what it wants sent.
 
+        One that fails before a word was heard is refused; later, it is the line, as any other.
+        """
         assert self._tls is not None
-        plain = b""
-        try:
-            if data:
-                self._tls.write(data)
-            plain = self._tls.advance(received)
-        except TlsRefused as error:
-            self._fail(str(error), denied=True)
+        if data:
+            self._tls.write(data)
+        plain = b"" if self._tls.failed else self._tls.advance(received)
+        if self._tls.failed:
+            self._fail(self._tls.failed, denied=not self._tls.heard)
         self._out += self._tls.to_send()
         if not self._connecting:
             self._flush()

@@ -80,9 +80,9 @@ def context(address: Address) -> ssl.SSLContext:
 
 
 class Tls:
-    """One TLS session in memory."""
+    """One TLS session in memory. `failed` why it is of no more use, once it is not."""
 
-    __slots__ = ("_address", "_in", "_out", "_plain", "_session", "heard", "ready")
+    __slots__ = ("_address", "_in", "_out", "_plain", "_session", "failed", "heard", "ready")
 
     def __init__(self, address: Address) -> None:
         self._in = ssl.MemoryBIO()
@@ -93,20 +93,21 @@ class Tls:
         self._address = address
         self.ready = False
         self.heard = False  # it has answered
+        self.failed = ""
 
     def reset(self, why: str) -> str:
         """Return what to say of a connection that was reset."""
         return why if self.heard else hung_up(why, self._address)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Take plain bytes; they wait until the session stands."""
+        """Take plain bytes, for the next `advance`; they wait until the session stands."""
         self._plain += data
-        self.advance(b"")
 
     def advance(self, received: bytes) -> bytes:
-        """Take encrypted bytes, and return what they say. Raises: TlsRefused."""
+        """Take encrypted bytes, and return what they say: also what came before it failed."""
         if received:
             self._in.write(received)
+        parts: list[bytes] = []
         try:
             if not self.ready:
                 self._session.do_handshake()
@@ -114,22 +115,15 @@ class Tls:
             if self._plain:
                 self._session.write(self._plain)
                 self._plain.clear()
-            return self._read()
-        except ssl.SSLWantReadError:
-            return b""
-        except ssl.SSLError as error:
-            raise TlsRefused(explained(error)) from error
-
-    def to_send(self) -> bytes:
-        """Return the encrypted bytes that are to be sent."""
-        return self._out.read()
-
-    def _read(self) -> bytes:
-        parts = []
-        try:
             while part := self._session.read(65_536):
                 parts.append(part)
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLError as error:
+            self.failed = explained(error)
         self.heard = self.heard or bool(parts)
         return b"".join(parts)
+
+    def to_send(self) -> bytes:
+        """Return the encrypted bytes that are to be sent."""
+        return self._out.read()

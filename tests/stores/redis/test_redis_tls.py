@@ -5,6 +5,8 @@ Each is looked at from both sides: the lease side's own TLS, and redis-py's.
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +17,7 @@ from cronguard.stores.address import parse
 from cronguard.stores.contract import StoreDown
 from cronguard.stores.redis.client import said_by
 from cronguard.stores.redis.history import open_history
+from cronguard.stores.redis.link import Link
 from cronguard.stores.redis.tls import Tls
 from tests.certificates import NAME, Certificates
 from tests.clusters import start_cluster
@@ -122,6 +125,66 @@ def test_a_reset_after_a_word_is_not_about_certificates() -> None:
     assert "tls_cert" in session.reset("connection reset by peer")
     session.heard = True
     assert session.reset("connection reset by peer") == "connection reset by peer"
+
+
+@pytest.mark.parametrize("replies", [b"", b"+OK\r\n:7\r\n"])
+def test_what_came_before_a_broken_record_counts(
+    certificates: Certificates, replies: bytes
+) -> None:
+    """R23: a reply is no worse for what came after it; only who never spoke is refused for good."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        address = parse(f"rediss://127.0.0.1:{port}{certificates.options()}")
+        link = Link(address, (socket.AF_INET, ("127.0.0.1", port)))
+        peer, _ = listener.accept()
+    try:
+        broken = Breaking(peer, certificates)
+        link.write(b"PING\r\n")
+        found: list[object] = []
+        deadline = time.monotonic() + 20
+        while not link.broken:
+            found += link.advance()
+            if not broken.done:
+                broken.answer(replies)
+            assert time.monotonic() < deadline
+        assert found == ([b"OK", 7] if replies else [])
+        assert link.broken.denied is not bool(replies)
+        assert "TLS with it failed: decryption failed or bad record mac" in link.broken.why
+    finally:
+        peer.close()
+        link.close()
+
+
+class Breaking:
+    """A server that answers what it is asked first, and in the same breath a broken record."""
+
+    def __init__(self, peer: socket.socket, certificates: Certificates) -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificates.path("server"), certificates.key("server"))
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._session = context.wrap_bio(self._in, self._out, server_side=True)
+        self._peer = peer
+        self.done = False
+        peer.settimeout(0.01)
+
+    def answer(self, replies: bytes) -> None:
+        """Take what has come; answer the first question."""
+        try:
+            self._in.write(self._peer.recv(65_536))
+            self._session.do_handshake()
+            asked = self._session.read(65_536)
+        except (TimeoutError, ssl.SSLWantReadError):
+            asked = b""
+        good = self._out.read()
+        if asked:
+            self.done = True
+            if replies:
+                self._session.write(replies)
+            good += self._out.read()
+            self._session.write(b"+LATE\r\n")
+            record = self._out.read()
+            good += record[:-1] + bytes([record[-1] ^ 1])
+        self._peer.sendall(good)
 
 
 def test_a_server_name_can_be_given(serve: Starting, certificates: Certificates) -> None:
