@@ -63,7 +63,7 @@ def spell(option: Option, value: object) -> str:
     """Return *value* as it would stand on the command line."""
     if option is opt.SIGNAL and isinstance(value, int):
         return signal_name(value)
-    if option is opt.SKIP_EXIT_CODE:
+    if option.metavar == "N":
         return str(value)
     if value is None:
         return "forever" if option is opt.WAIT else "none"

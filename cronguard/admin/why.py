@@ -98,7 +98,7 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
     ),
     (rec.LEASE_LOST, ANY): ("lost its lock ({reason}) and was stopped", _STORE),
     (rec.NOT_STARTED, "conflict"): (
-        "was not started: another host runs this job with another --ttl or number of slots",
+        "was not started: another run had the job's lock with another --slots or --ttl ({holder})",
         "Give the job the same settings on every host, or another --name.",
     ),
     (rec.NOT_STARTED, "guardian_killed"): (

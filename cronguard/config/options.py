@@ -118,6 +118,18 @@ WAIT = Option(
     "wait", "-w --wait", "DUR|forever", values.wait, "0",
     "When another run holds the lock: wait for it in a fair queue, instead of skipping.",
 )  # fmt: skip
+SLOTS = Option(
+    "slots", "--slots", "N", values.slots, "1",
+    "How many runs of the job may be under way at a time. The same on every host.",
+)  # fmt: skip
+MIN_HOLD = Option(
+    "min_hold", "--min-hold", "DUR", values.duration, "0",
+    "Keep the lock at least so long from the start, also when the command ends sooner.",
+)  # fmt: skip
+JITTER = Option(
+    "jitter", "--jitter", "DUR", values.duration, "0",
+    "Wait a random time, up to this, before asking for the lock.",
+)  # fmt: skip
 ON_STORE_ERROR = Option(
     "on_store_error", "--on-store-error", "fail|run|local", None, "fail",
     "When the store cannot be reached: refuse, run unguarded, or guard on this host only.",
@@ -181,12 +193,12 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN,
+    SLOTS, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN,
     ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
-    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, ON_STORE_ERROR, STORE_TIMEOUT,
-    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
+    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, SLOTS, MIN_HOLD, JITTER,
+    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
     QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""

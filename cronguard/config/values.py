@@ -150,6 +150,14 @@ def replicas(text: str) -> int:
     return number
 
 
+def slots(text: str) -> int:
+    """Return how many runs may be under way at a time."""
+    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 0
+    if not number:
+        raise ValueError(f"{shown(text)} is no number of runs at a time; write one from 1 to 999")
+    return number
+
+
 def job_name(text: str) -> str:
     """Return a name that is safe as a key, a file name and a label."""
     if not is_job_name(text):

@@ -26,9 +26,13 @@ class Asking(Ending):
 
     def _begin(self, _event: Event, now: int) -> list[Action]:
         self.begun_at = now
+        ask_at = now + self.jitter.shorten(self.spec.jitter, 100)
         if self.spec.wait:
-            self._queue_until = now + self.spec.wait
-        return self._ask(now)
+            self._queue_until = ask_at + self.spec.wait
+        if ask_at == now:
+            return self._ask(now)
+        self._retry_at = ask_at
+        return []
 
     def _ask(self, now: int, evict: str | None = None) -> list[Action]:
         self.phase = ASKING
@@ -87,6 +91,7 @@ class Asking(Ending):
         return [do.Watch(), self._say("queued", holder=event.holder, left=event.left)]
 
     def _refused(self, event: ev.Refused, now: int) -> list[Action]:
+        self.holder = event.holder or self.holder
         if event.reason in ("slot_done", "paused"):
             return self._skip(event.reason, now, why=event.why)
         self.begun_at = self.begun_at or now

@@ -66,14 +66,16 @@ class Queued(Event):
 class Refused(Event):
     """It may not start, by the store's word (`conflict`, `slot_done`, `paused`) or this host's.
 
-    The host's reasons are `dead_man_required` and `isolation_refused`.
+    The host's reasons are `dead_man_required` and `isolation_refused`. `holder` is the run that is
+    in the way, if there is one.
     """
 
-    __slots__ = ("reason", "why")
+    __slots__ = ("holder", "reason", "why")
 
-    def __init__(self, reason: str, why: str) -> None:
+    def __init__(self, reason: str, why: str, holder: Owner | None = None) -> None:
         self.reason = reason
         self.why = why
+        self.holder = holder
 
 
 class Renewed(Event):

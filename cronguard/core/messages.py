@@ -122,7 +122,7 @@ def _skipped(c: Context) -> str:
             f"held ({c.holder()}).\n  Wait longer with --wait, or look at it with `cronguard ps`."
         )
     left = c.ms("left")
-    usual = c.spec.ttl + lease.TAKEOVER_MS
+    usual = max(c.spec.ttl + lease.TAKEOVER_MS, c.spec.min_hold)
     odd = (
         f"\n  The store would keep this lock for {span(left)} more without a heartbeat, which no "
         "run asked for: was its clock set back? If the holder is gone, use "
@@ -145,7 +145,7 @@ def _queued(c: Context) -> str:
 def _conflict(c: Context) -> str:
     return (
         f"{c.job}: not started: {c.text('why')}.\n"
-        "  Give the job the same --ttl on every host, or another --name."
+        "  Give the job the same --slots and --ttl on every host, or give one of them another --name."
     )
 
 

@@ -27,7 +27,9 @@ class JobSpec:
         "command",
         "dead_man",
         "isolation",
+        "jitter",
         "kill_after",
+        "min_hold",
         "min_replicas",
         "name",
         "namespace",
@@ -58,6 +60,8 @@ class JobSpec:
         ttl: int = 30_000,
         wait: int | None = 0,
         slots: int = 1,
+        min_hold: int = 0,
+        jitter: int = 0,
         on_store_error: str = "fail",
         store_timeout: int = 5_000,
         min_replicas: int = 0,
@@ -78,6 +82,8 @@ class JobSpec:
         self.ttl = ttl
         self.wait = wait
         self.slots = slots
+        self.min_hold = min_hold
+        self.jitter = jitter
         self.on_store_error = on_store_error
         self.store_timeout = store_timeout
         self.min_replicas = min_replicas

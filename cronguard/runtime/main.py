@@ -175,6 +175,7 @@ def _prepare(resolved: Resolved) -> Keeper:
         times.px,
         namespace=spec.namespace,
         slots=spec.slots,
+        min_hold=spec.min_hold,
         replicas=spec.min_replicas,
     )
     run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))

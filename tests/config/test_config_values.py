@@ -72,6 +72,14 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         values.size(text)
 
 
+@pytest.mark.parametrize("text", ["0", "", "-1", "1.5", "1000", "two", "٣"])
+def test_what_is_no_number_of_runs_is_refused(text: str) -> None:
+    """C1: with --slots 0 nothing would ever run."""
+    assert values.slots("999") == 999
+    with pytest.raises(ValueError, match="from 1 to 999"):
+        values.slots(text)
+
+
 @pytest.mark.parametrize("text", ["TERM", "SIGTERM", "term", "sigterm", "15"])
 def test_a_signal_has_three_names(text: str) -> None:
     """TERM, SIGTERM and 15 are the same."""

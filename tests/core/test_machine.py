@@ -156,6 +156,17 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (0, ev.Refused("dead_man_required", "no"), "say dead_man_required, close"),
         (9, CLOSED, "exit 125"),
     ], ends(rec.NOT_STARTED, 125, "dead_man_required")),
+    # -- a moment of chance -----------------------------------------------------------------------
+    ("a random time passes before the first request", {"jitter": 60_000, "wait": 1_000}, [
+        (0, BEGIN, ""),
+        (60_000, TICK, "acquire"),
+        (60_005, QUEUED, "watch, say queued"),
+    ], {"phase": "waiting", "begun_at": 0}),
+    ("a signal ends it before anything was asked", {"jitter": 60_000}, [
+        (0, BEGIN, ""),
+        (1, TERM, "say stopped_early, close release unslot"),
+        (9, CLOSED, "exit 143"),
+    ], ends(rec.STOPPED, 143, "signal")),
     # -- the queue --------------------------------------------------------------------------------
     ("L15: wait, be woken, get it", {"wait": 60_000}, [
         *IN_QUEUE,

@@ -9,7 +9,6 @@ from cronguard.core.events import (
     Granted,
     Held,
     Queued,
-    Refused,
     Renewed,
     StopAsked,
     Taken,
@@ -193,8 +192,7 @@ class RedisLease:
         if word == b"taken":
             return Taken(answers.Held(reply[2]).owner if reply[2] else None)
         if word == b"refused":
-            reason = _words(reply[2])
-            return Refused(reason, answers.why_refused(reason, reply[3:], self._claim))
+            return answers.refused(_words(reply[2]), reply[3:], self._claim)
         holder = answers.Held(reply[2]).owner
         if word == b"queued":
             return Queued(sent_at, holder, numbers[3], numbers[4])

@@ -98,11 +98,10 @@ def _refusal(
     for lease in live:
         if lease.settings != claim.settings and not lease.released:
             holder = owner_of(db, lease.run_id, lease.facts)
-            return Refused(
-                "conflict",
-                f"another run ({holder.host or 'unknown host'}, pid {holder.pid}) holds the lock "
-                f"with {lease.settings}, and this one asks for it with {claim.settings}",
-            )
+            from cronguard.stores import refusals  # noqa: PLC0415 - once in a blue moon
+
+            why = refusals.conflict(holder, str(lease.settings), claim.settings)
+            return Refused("conflict", why, holder)
     return None
 
 
