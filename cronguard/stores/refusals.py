@@ -5,7 +5,9 @@ Loaded only when it happens.
 
 from __future__ import annotations
 
+from cronguard.core.events import Refused
 from cronguard.core.lease import TAKEOVER_MS
+from cronguard.core.record import utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ def conflict(holder: Owner, theirs: str, ours: str) -> str:
     with_ours = " ".join([f"{flag} {asked[flag]}" for flag in differing])
     where = f"{holder.host or 'another host'}, pid {holder.pid or '?'}, run {holder.run_id[:12]}"
     return f"another run ({where}) holds the lock with {with_theirs}, and this one has {with_ours}"
+
+
+def slot_done(user: Owner, slot: int) -> Refused:
+    """Say that *user* was the run for this slot."""
+    began = f" (it began at {utc(user.since_wall)})" if user.since_wall else ""
+    where = f"run {user.run_id[:12]} on {user.host or 'another host'}"
+    why = f"{where} was the one for {utc(slot)}{began}"
+    return Refused("slot_done", why, user, slot)
 
 
 def _flags(settings: str) -> dict[str, str]:

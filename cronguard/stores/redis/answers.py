@@ -40,7 +40,9 @@ def refused(reason: str, details: list[bytes], claim: Claim) -> Refused:
         why = refusals.conflict(holder, details[0].decode(), claim.settings)
         return Refused(reason, why, holder)
     if reason == "slot_done":
-        return Refused(reason, f"the slot {claim.slot_id} was used by run {details[0].decode()}")
+        user = Held(details[0])
+        user.owner.since_wall = user.granted
+        return refusals.slot_done(user.owner, _number(details[1].decode()))
     return Refused(reason, why_paused(decode(details[0].decode())))
 
 

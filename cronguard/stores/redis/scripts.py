@@ -8,10 +8,10 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("renew",))
 SHA1 = {
-    "acquire": "b326cedba3c3531b3d3d9b0a5334ce99fe1c7eac",
+    "acquire": "9055f2aad872dcd57c20dc3db45f4b0dc17d5004",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
     "reclaim": "360c341cb45270cba26b915e6b3f53f4d8dedc7f",
-    "close": "4a6d153d1bc40f23a78cb420613cd1b489cdbd35",
+    "close": "47ed72f05427dd901a848316048673af19dc1cef",
     "sweep": "2945ad305474d15a2f0c052d3272f8fc73249481",
     "overview": "adc676bc373d7cd9034b445c592901e25d6d5224",
     "stop": "f141b9eca3927a417ba8c4b8d5adc10cf0a7db64",
