@@ -110,7 +110,10 @@ class Context:
 def _skipped(c: Context) -> str:
     reason = c.facts["reason"]
     if reason == "slot_done":
-        return f"{c.job}: not started: this slot of the schedule was already run."
+        return (
+            f"{c.job}: not started: {c.text('why') or 'another run was the one for this slot'}.\n"
+            "  A run that leaves the schedule alone starts with --force-slot."
+        )
     if reason == "paused":
         return (
             f"{c.job}: not started: the job is paused{_because(c)}.\n"
@@ -145,7 +148,7 @@ def _queued(c: Context) -> str:
 def _conflict(c: Context) -> str:
     return (
         f"{c.job}: not started: {c.text('why')}.\n"
-        "  Give the job the same --slots and --ttl on every host, or give one of them another --name."
+        "  Give the job the same --slots and --ttl on every host, or one of them another --name."
     )
 
 
@@ -358,6 +361,10 @@ def _spill_failed(c: Context) -> str:
     )
 
 
+def _odd_rule(c: Context) -> str:
+    return f"{c.job}: {c.text('why')}."
+
+
 def _tls_unverified(c: Context) -> str:
     return (
         f"{c.job}: tls_verify=false: anyone on the way to {c.text('store')} can pose as it.\n"
@@ -400,6 +407,7 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,
+        _odd_rule,
         _tls_unverified,
     )
 }

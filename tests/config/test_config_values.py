@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.admin.dry_run import spell_duration
 from cronguard.config import values
 
 
@@ -45,7 +44,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @given(st.integers(0, values.LONGEST_MS))
 def test_a_duration_reads_back_as_it_was_written(ms: int) -> None:
     """What we show can be given back to us."""
-    assert values.duration(spell_duration(ms)) == ms
+    assert values.duration(values.duration_text(ms)) == ms
 
 
 @given(st.text(max_size=30))
