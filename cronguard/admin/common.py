@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -16,6 +16,7 @@ from cronguard.admin import render
 from cronguard.admin.output import say_error
 from cronguard.config import options as opt
 from cronguard.config.options import ConfigError
+from cronguard.config.parser import SAID
 from cronguard.config.resolve import place
 from cronguard.core import exits
 from cronguard.core.messages import printable
@@ -63,12 +64,15 @@ class Here:
 def click_option(option: Option) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Return the click option that a row of config/options.py stands for."""
     more = f" [{option.variable}]" if option.variable else ""
+    bare: dict[str, Any] = {"flag_value": SAID} if option.may_be_bare else {}
     default = f" [default: {option.default}]" if option.default and option.metavar else ""
     return click.option(
         *option.flags,
         option.name,
         metavar=option.metavar or None,
-        is_flag=option.is_switch or None,  # False means: a flag that may take a value
+        # False means: a flag that may take a value
+        is_flag=False if option.may_be_bare else option.is_switch or None,
+        **bare,
         multiple=not option.is_switch,
         type=None if option.is_switch else click.UNPROCESSED,
         help=option.help + more + default,

@@ -7,7 +7,7 @@ import sys
 
 from cronguard.config import options as opt
 from cronguard.config.store import mask
-from cronguard.config.values import signal_name
+from cronguard.config.values import duration_text, signal_name
 from cronguard.core import redact
 from cronguard.core.exits import DONE
 from cronguard.core.messages import printable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cronguard.config.options import Option
     from cronguard.config.resolve import Resolved
 
-_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
 _WIDE = 50
 _LONGEST = 4000
 
@@ -63,20 +62,12 @@ def spell(option: Option, value: object) -> str:
     """Return *value* as it would stand on the command line."""
     if option is opt.SIGNAL and isinstance(value, int):
         return signal_name(value)
-    if option is opt.SKIP_EXIT_CODE:
+    if option.metavar == "N":
         return str(value)
+    if option in (opt.ONCE, opt.SCHEDULE) and not value:
+        return option.default
     if value is None:
         return "forever" if option is opt.WAIT else "none"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return spell_duration(value) if isinstance(value, int) else str(value)
-
-
-def spell_duration(ms: int) -> str:
-    """Return *ms* as a user writes it: `1h30m`, `250ms`, `0`."""
-    parts = []
-    for scale, unit in _UNITS:
-        count, ms = divmod(ms, scale)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0"
+    return duration_text(value) if isinstance(value, int) else str(value)

@@ -35,8 +35,11 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "Let it wait longer with --wait, or give the job a --timeout.",
     ),
     (rec.SKIPPED, "slot_done"): (
-        "was skipped: this slot of the schedule had been run already, here or on another host",
-        "That is what --once is for; nothing is to be done.",
+        "was skipped: another run was the one for its slot of the schedule, {slot} ({holder})",
+        (
+            "That is what --once and --schedule are for; nothing is to be done. To run it all the "
+            "same, use --force-slot."
+        ),
     ),
     (rec.SKIPPED, "paused"): (
         "was skipped: the job was paused",
@@ -98,7 +101,7 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
     ),
     (rec.LEASE_LOST, ANY): ("lost its lock ({reason}) and was stopped", _STORE),
     (rec.NOT_STARTED, "conflict"): (
-        "was not started: another host runs this job with another --ttl or number of slots",
+        "was not started: another run had the job's lock with another --slots or --ttl ({holder})",
         "Give the job the same settings on every host, or another --name.",
     ),
     (rec.NOT_STARTED, "guardian_killed"): (
@@ -156,6 +159,7 @@ def _facts(record: render.Record, now: int) -> dict[str, str]:
         "host": render.word(record.get("host")),
         "reason": render.word(record.get("reason")),
         "status": status,
+        "slot": render.moment(render.wall_ms(record.get("slot")), now),
         "signal": signal_name(signum) if signum else "-",
         "ended": _ended(signum, status),
         "holder": _holder(holder, now) if isinstance(holder, dict) else "it is not known whose",

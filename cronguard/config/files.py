@@ -251,7 +251,7 @@ def _refuse_writable(path: str, facts: os.stat_result) -> None:
 def _as_text(option: Option, value: object) -> str:
     """Return a TOML value as it would stand on the command line."""
     if isinstance(value, bool):
-        if option.is_switch:
+        if option.is_switch or option.may_be_bare:
             return "true" if value else "false"
     elif isinstance(value, str) and not option.is_switch:
         if value.isprintable():

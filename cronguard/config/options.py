@@ -71,6 +71,11 @@ class Option:
         return not self.metavar
 
     @property
+    def may_be_bare(self) -> bool:
+        """Whether it may be said without its value."""
+        return self.metavar[:1] == "["
+
+    @property
     def called(self) -> str:
         """How messages name it: flag and variable both."""
         return " / ".join(self.flags[-1:] + ([self.variable] if self.variable else []))
@@ -117,6 +122,36 @@ TTL = Option(
 WAIT = Option(
     "wait", "-w --wait", "DUR|forever", values.wait, "0",
     "When another run holds the lock: wait for it in a fair queue, instead of skipping.",
+)  # fmt: skip
+SLOTS = Option(
+    "slots", "--slots", "N", values.slots, "1",
+    "How many runs of the job may be under way at a time. The same on every host.",
+)  # fmt: skip
+MIN_HOLD = Option(
+    "min_hold", "--min-hold", "DUR", values.duration, "0",
+    "Keep the lock at least so long from the start, also when the command ends sooner.",
+)  # fmt: skip
+JITTER = Option(
+    "jitter", "--jitter", "DUR", values.duration, "0",
+    "Wait a random time, up to this, before asking for the lock.",
+)  # fmt: skip
+ONCE = Option(
+    "once", "--once", "[PERIOD]", values.once, "off",
+    "At most one run for each multiple of PERIOD (without a value: of 1m), over all hosts and by "
+    "the store's clock; with --schedule for each time of that. A run is for the nearest one.",
+)  # fmt: skip
+SCHEDULE = Option(
+    "schedule", "--schedule", "CRON", values.schedule, "none",
+    "The job's schedule, in cron's five fields: at most one run for each time, over all hosts.",
+)  # fmt: skip
+TZ = Option(
+    "tz", "--tz", "ZONE", values.zone, "local",
+    "The time zone of --schedule. Name it where hosts are in several.",
+)  # fmt: skip
+FORCE_SLOT = Option(
+    "force_slot", "--force-slot", "", values.switch, "false",
+    "Run now, whether or not there was a run for this slot, and leave it to the schedule's own.",
+    variable=False, in_files=False,
 )  # fmt: skip
 ON_STORE_ERROR = Option(
     "on_store_error", "--on-store-error", "fail|run|local", None, "fail",
@@ -181,12 +216,13 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN,
-    ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
+    SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT,
+    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL,
+    CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
-    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, ON_STORE_ERROR, STORE_TIMEOUT,
-    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
-    QUIET,
+    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT,
+    MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS,
+    DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""

@@ -49,6 +49,9 @@ def parse(argv: list[str]) -> Parsed | None:
             flags[option.name] = [SAID]
             continue
         if not given:
+            if option.may_be_bare and (at == end or _is_option(argv[at])):
+                flags.setdefault(option.name, []).append(SAID)
+                continue
             if at == end:
                 return None
             value = argv[at]
@@ -57,6 +60,10 @@ def parse(argv: list[str]) -> Parsed | None:
             return None
         flags.setdefault(option.name, []).append(value)
     return Parsed(flags, None)
+
+
+def _is_option(word: str) -> bool:
+    return word[:1] == "-" and len(word) > 1
 
 
 def _short(word: str, flags: dict[str, list[str]]) -> tuple[Option | None, str]:

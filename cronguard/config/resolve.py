@@ -11,6 +11,7 @@ import os
 from cronguard.config import options as opt
 from cronguard.config import parser, paths, store
 from cronguard.config.options import ConfigError, Option
+from cronguard.config.values import PLAIN_ONCE
 from cronguard.core.lease import ttl_problem
 from cronguard.core.spec import NAME_LENGTH, JobSpec, is_job_name
 
@@ -159,6 +160,7 @@ def from_argv(argv: list[str], environ: Mapping[str, str]) -> Resolved:
     said = {key: value for key, value in given.items() if settings.sources[key] != BUILT_IN}
     spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
     _refuse_contradictions(spec, settings.sources)
+    _refuse_two_rules(spec, settings)
     return Resolved(spec, settings)
 
 
@@ -223,6 +225,22 @@ def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
         raise ConfigError(
             f"{sources['min_replicas']}: the store is SQLite ({sources['store']}), which has no "
             "replicas; leave min_replicas out, or name a Redis server with --store"
+        )
+
+
+def _refuse_two_rules(spec: JobSpec, settings: Settings) -> None:
+    """Refuse slots of a period beside those of a schedule, and a zone of nothing."""
+    once = settings.raw(opt.ONCE)
+    if spec.schedule and spec.once and once and once[0] not in PLAIN_ONCE:
+        raise ConfigError(
+            f"{once[1]} {once[0]} and a schedule ({settings.sources['schedule']}) both say which "
+            "slots there are; leave the period out, or the schedule"
+        )
+    in_job = settings.files is not None and settings.files.is_in_job(settings.job, opt.TZ.name)
+    if not spec.schedule and (opt.TZ.name in settings.flags or in_job):
+        raise ConfigError(
+            f"{settings.sources['tz']}: a time zone says nothing without a schedule; add "
+            "--schedule, or leave it out"
         )
 
 

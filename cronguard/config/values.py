@@ -74,6 +74,16 @@ def _not_a_duration(text: str) -> ValueError:
     return ValueError(f"{shown(text)} is not a duration; write it as 250ms, 30s, 5m, 1h30m or 2d")
 
 
+def duration_text(ms: int) -> str:
+    """Return *ms* as a user writes it: `1h30m`, `250ms`, `0`."""
+    parts = []
+    for unit, scale in _UNITS.items():
+        count, ms = divmod(ms, scale)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0"
+
+
 def positive(text: str) -> int:
     """Return a duration that is not zero."""
     value = duration(text)
@@ -148,6 +158,46 @@ def replicas(text: str) -> int:
     if number > 9:
         raise ValueError(f"{shown(text)} is no number of replicas; write one from 0 to 9")
     return number
+
+
+def slots(text: str) -> int:
+    """Return how many runs may be under way at a time."""
+    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 0
+    if not number:
+        raise ValueError(f"{shown(text)} is no number of runs at a time; write one from 1 to 999")
+    return number
+
+
+PLAIN_ONCE = frozenset(("true", "yes", "on"))
+"""The switch without its period: that of the schedule, or a minute."""
+
+
+def once(text: str) -> int:
+    """Return the period in ms; 0 for `off`; a minute where only the switch was said."""
+    if text in PLAIN_ONCE:
+        return 60_000
+    return 0 if text in ("off", "false", "no", "0") else positive(text)
+
+
+def schedule(text: str) -> str:
+    """Return a cron expression that comes true some day; nothing for `none`."""
+    if text == "none":
+        return ""
+    from cronguard.config.schedule import Schedule  # noqa: PLC0415 - cronsim costs 10 ms
+
+    try:
+        Schedule(text, "UTC")
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} is no schedule: {error}") from None
+    return " ".join(text.split())
+
+
+def zone(text: str) -> str:
+    """Return the name of a time zone that is known here, or `local`."""
+    from cronguard.config.schedule import zone_of  # noqa: PLC0415 - only with --tz
+
+    zone_of(text)
+    return text
 
 
 def job_name(text: str) -> str:

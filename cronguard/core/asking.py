@@ -26,9 +26,15 @@ class Asking(Ending):
 
     def _begin(self, _event: Event, now: int) -> list[Action]:
         self.begun_at = now
+        ask_at = now
+        if self.spec.jitter:
+            ask_at += self.jitter.shorten(self.spec.jitter, 100)
         if self.spec.wait:
-            self._queue_until = now + self.spec.wait
-        return self._ask(now)
+            self._queue_until = ask_at + self.spec.wait
+        if ask_at == now:
+            return self._ask(now)
+        self._retry_at = ask_at
+        return []
 
     def _ask(self, now: int, evict: str | None = None) -> list[Action]:
         self.phase = ASKING
@@ -62,6 +68,7 @@ class Asking(Ending):
             return self._ask(now)
         lease.clock.stepped(event.clock, event.sent_at, now)
         self.lease = lease
+        self.slot = event.slot
         self.phase = SPAWNING
         return [*self._arm(lease), do.Spawn()]
 
@@ -87,11 +94,23 @@ class Asking(Ending):
         return [do.Watch(), self._say("queued", holder=event.holder, left=event.left)]
 
     def _refused(self, event: ev.Refused, now: int) -> list[Action]:
+        self.holder = event.holder or self.holder
+        self.slot = event.slot
+        if event.gone and event.holder is not None and event.holder.run_id != self._evicted:
+            self._evicted = event.holder.run_id
+            return self._ask(now, evict=self._evicted)
         if event.reason in ("slot_done", "paused"):
             return self._skip(event.reason, now, why=event.why)
         self.begun_at = self.begun_at or now
         self._end(record.NOT_STARTED, exits.OWN_FAILURE, event.reason)
         return [self._say(event.reason, why=event.why), *self._close_up(now, release=False)]
+
+    def _off_schedule(self, _event: ev.OffSchedule, now: int) -> list[Action]:
+        """Ask again, as the runtime now knows which moments the store's clock is between."""
+        if not self._was_off:
+            self._was_off = True
+            return self._ask(now)
+        return self._ask_failed(ev.Unavailable("acquire", "its clock is never the same"), now)
 
     def _skip(self, reason: str, now: int, **facts: object) -> list[Action]:
         self._end(record.SKIPPED, self.spec.skip_exit_code, reason)

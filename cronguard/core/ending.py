@@ -54,6 +54,7 @@ class Ending:
         self.signal: int | None = None
         self.stragglers = 0
         self.holder: Owner | None = None
+        self.slot = 0
         self.guarded = True
         self.local = False
         self._child: tuple[int, int | None] | None = None
@@ -63,6 +64,7 @@ class Ending:
         self._why = ""
         self._evicted: str | None = None
         self._again = False
+        self._was_off = False
         self._queued = False
         self._deferred: list[Event] = []
         self._queue_until: int | None = None

@@ -25,11 +25,15 @@ class Begin(Event):
 
 
 class Granted(Event):
-    """The lease is ours, with this fencing token, at this index of the job's slots."""
+    """The lease is ours, with this fencing token, at this index of those that the job may have.
 
-    __slots__ = ("clock", "index", "sent_at", "token")
+    `slot` is the slot that it used up, in ms since the epoch; 0 without one.
+    """
 
-    def __init__(self, sent_at: int, token: int, index: int, clock: int) -> None:
+    __slots__ = ("clock", "index", "sent_at", "slot", "token")
+
+    def __init__(self, sent_at: int, token: int, index: int, clock: int, slot: int = 0) -> None:
+        self.slot = slot
         self.sent_at = sent_at
         self.token = token
         self.index = index
@@ -66,14 +70,27 @@ class Queued(Event):
 class Refused(Event):
     """It may not start, by the store's word (`conflict`, `slot_done`, `paused`) or this host's.
 
-    The host's reasons are `dead_man_required` and `isolation_refused`.
+    The host's reasons are `dead_man_required` and `isolation_refused`. `holder` is the run that is
+    in the way, if there is one, and `gone` as for Held; `slot` the one that it used up.
     """
 
-    __slots__ = ("reason", "why")
+    __slots__ = ("gone", "holder", "reason", "slot", "why")
 
-    def __init__(self, reason: str, why: str) -> None:
+    def __init__(self, reason: str, why: str, holder: Owner | None = None, slot: int = 0) -> None:
+        self.gone = False
+        self.slot = slot
         self.reason = reason
         self.why = why
+        self.holder = holder
+
+
+class OffSchedule(Event):
+    """The store's clock is not within the moments that it was told of: which are around it?"""
+
+    __slots__ = ("clock",)
+
+    def __init__(self, clock: int) -> None:
+        self.clock = clock
 
 
 class Renewed(Event):

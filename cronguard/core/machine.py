@@ -292,6 +292,7 @@ _ROWS: tuple[tuple[object, ...], ...] = (
  (ev.Held,        _,                     _R._held,              _,                _,                _,                _,                _,                _,                _),
  (ev.Queued,      _,                     _R._held,              _,                _,                _,                _,                _,                _,                _),
  (ev.Refused,     _R._refused,           _R._refused,           _,                _,                _,                _,                _,                _,                _),
+ (ev.OffSchedule, _,                     _R._off_schedule,      _,                _,                _,                _,                _,                _,                _),
  (ev.Renewed,     _,                     _,                     _R._renewed,      _R._renewed,      _R._renewed,      _R._renewed,      _R._renewed,      _,                _),
  (ev.Gone,        _,                     _,                     _R._gone,         _R._gone,         _R._gone,         _R._gone,         _R._gone,         _,                _),
  (ev.Taken,       _,                     _,                     _R._taken,        _R._taken,        _R._taken,        _R._taken,        _R._taken,        _,                _),

@@ -110,7 +110,10 @@ class Context:
 def _skipped(c: Context) -> str:
     reason = c.facts["reason"]
     if reason == "slot_done":
-        return f"{c.job}: not started: this slot of the schedule was already run."
+        return (
+            f"{c.job}: not started: {c.text('why') or 'another run was the one for this slot'}.\n"
+            "  A run that leaves the schedule alone starts with --force-slot."
+        )
     if reason == "paused":
         return (
             f"{c.job}: not started: the job is paused{_because(c)}.\n"
@@ -122,7 +125,7 @@ def _skipped(c: Context) -> str:
             f"held ({c.holder()}).\n  Wait longer with --wait, or look at it with `cronguard ps`."
         )
     left = c.ms("left")
-    usual = c.spec.ttl + lease.TAKEOVER_MS
+    usual = max(c.spec.ttl + lease.TAKEOVER_MS, c.spec.min_hold)
     odd = (
         f"\n  The store would keep this lock for {span(left)} more without a heartbeat, which no "
         "run asked for: was its clock set back? If the holder is gone, use "
@@ -145,7 +148,7 @@ def _queued(c: Context) -> str:
 def _conflict(c: Context) -> str:
     return (
         f"{c.job}: not started: {c.text('why')}.\n"
-        "  Give the job the same --ttl on every host, or another --name."
+        "  Give the job the same --slots and --ttl on every host, or one of them another --name."
     )
 
 
@@ -358,6 +361,10 @@ def _spill_failed(c: Context) -> str:
     )
 
 
+def _odd_rule(c: Context) -> str:
+    return f"{c.job}: {c.text('why')}."
+
+
 def _tls_unverified(c: Context) -> str:
     return (
         f"{c.job}: tls_verify=false: anyone on the way to {c.text('store')} can pose as it.\n"
@@ -400,6 +407,7 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,
+        _odd_rule,
         _tls_unverified,
     )
 }

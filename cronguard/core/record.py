@@ -1,8 +1,9 @@
 """The record of a run: what is stored of how it started and ended. JSON, schema 1.
 
-Stores change two things in the stored text without parsing it: at the grant they put the token in
-the place of `"token":null`, and for a keeper that vanished they put `abandoned` in the place of
-`"outcome":"running"`. Both are unambiguous, as a quote inside a JSON string is escaped.
+Stores change three things in the stored text without parsing it: at the grant they put the token in
+the place of `"token":null` and the slot in that of `"slot":null`, and for a keeper that vanished
+they put `abandoned` in the place of `"outcome":"running"`. All are unambiguous, as a quote inside a
+JSON string is escaped.
 """
 
 from __future__ import annotations
@@ -107,6 +108,11 @@ def complete(facts: Mapping[str, object]) -> dict[str, object]:
 def with_token(text: str, token: int) -> str:
     """Return the encoded start record with the token that the grant gave."""
     return text.replace('"token":null', f'"token":{token}', 1)
+
+
+def with_slot(text: str, slot: int) -> str:
+    """Return the encoded start record with the slot that the grant used up."""
+    return text.replace('"slot":null', f'"slot":"{utc(slot)}"', 1)
 
 
 def as_abandoned(text: str) -> str:

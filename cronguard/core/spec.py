@@ -19,6 +19,7 @@ def is_job_name(name: str) -> bool:
 class JobSpec:
     """The resolved description of a job. Attributes are options of `run`; durations in ms.
 
+    `once` is the period of its slots, 0 without; `schedule` is empty without one.
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
@@ -26,14 +27,19 @@ class JobSpec:
     __slots__ = (
         "command",
         "dead_man",
+        "force_slot",
         "isolation",
+        "jitter",
         "kill_after",
+        "min_hold",
         "min_replicas",
         "name",
         "namespace",
         "on_lease_lost",
         "on_store_error",
+        "once",
         "quiet",
+        "schedule",
         "signal",
         "skip_exit_code",
         "slots",
@@ -42,6 +48,7 @@ class JobSpec:
         "stragglers",
         "timeout",
         "ttl",
+        "tz",
         "wait",
     )
 
@@ -58,6 +65,12 @@ class JobSpec:
         ttl: int = 30_000,
         wait: int | None = 0,
         slots: int = 1,
+        once: int = 0,
+        schedule: str = "",
+        tz: str = "local",
+        force_slot: bool = False,
+        min_hold: int = 0,
+        jitter: int = 0,
         on_store_error: str = "fail",
         store_timeout: int = 5_000,
         min_replicas: int = 0,
@@ -78,6 +91,12 @@ class JobSpec:
         self.ttl = ttl
         self.wait = wait
         self.slots = slots
+        self.once = once
+        self.schedule = schedule
+        self.tz = tz
+        self.force_slot = force_slot
+        self.min_hold = min_hold
+        self.jitter = jitter
         self.on_store_error = on_store_error
         self.store_timeout = store_timeout
         self.min_replicas = min_replicas
@@ -157,9 +176,9 @@ class Claim:
 
     `px` how long the store keeps an unrenewed lease, in ms · `slots` how many runs at a time ·
     `settings` what must agree between all hosts that run this job · `min_hold` ms to keep the
-    lease from its grant · `slot_id` the schedule slot that a grant uses up, or None, and `slot_px`
-    how long the store remembers that · `replicas` how many replicas of the server must have a grant
-    or a renewal before it counts.
+    lease from its grant · `rule` which slot of a schedule a grant uses up (core/slot.py), or
+    nothing, and `slot_px` how long the store remembers that · `replicas` how many replicas of the
+    server must have a grant or a renewal before it counts.
     """
 
     __slots__ = (
@@ -169,7 +188,7 @@ class Claim:
         "owner",
         "px",
         "replicas",
-        "slot_id",
+        "rule",
         "slot_px",
         "slots",
     )
@@ -183,7 +202,7 @@ class Claim:
         namespace: str = "cg",
         slots: int = 1,
         min_hold: int = 0,
-        slot_id: str | None = None,
+        rule: str = "",
         slot_px: int = 0,
         replicas: int = 0,
     ) -> None:
@@ -193,7 +212,7 @@ class Claim:
         self.namespace = namespace
         self.slots = slots
         self.min_hold = min_hold
-        self.slot_id = slot_id
+        self.rule = rule
         self.slot_px = slot_px
         self.replicas = replicas
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from cronguard.config.schedule import Schedule
     from cronguard.core.actions import Action
     from cronguard.core.events import Event
     from cronguard.core.machine import Run
@@ -65,7 +66,9 @@ class Keeper:
         secrets: tuple[str, ...] = (),
         terminal: bool = False,
         isolation_refused: str = "",
+        schedule: Schedule | None = None,
     ) -> None:
+        self.schedule = schedule
         self.run = run
         self.spec: JobSpec = run.spec
         self.claim = claim
@@ -155,8 +158,10 @@ class Keeper:
             if not replies:
                 return
             for event in replies:
-                if isinstance(event, ev.Held | ev.Queued):
+                if isinstance(event, ev.Held | ev.Queued | ev.Refused) and event.holder:
                     event.gone = proof.is_gone(self.state, event.holder)
+                elif isinstance(event, ev.OffSchedule) and self.schedule is not None:
+                    self.claim.rule, self.claim.slot_px = self.schedule.around(event.clock)
                 elif isinstance(event, ev.Granted):
                     self.token = event.token
                 elif isinstance(event, ev.Closed):
@@ -285,6 +290,8 @@ class Keeper:
         ]
         if self.token is not None and self.run.guarded:
             words.append(f"CRONGUARD_TOKEN={self.token}")
+            if self.run.slot:
+                words.append(f"CRONGUARD_SLOT={records.utc(self.run.slot)}")
         if self.spec.timeout is not None:
             deadline = self.wall.at(now_ms() + self.spec.timeout)
             words.append(f"CRONGUARD_DEADLINE={records.utc(deadline)}")

@@ -11,6 +11,8 @@ from cronguard.core import exits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
+    from cronguard.config.rules import Plan
+    from cronguard.core.spec import JobSpec
     from cronguard.runtime.keeper import Keeper
 
 LAST_WORDS_MS = 1_000
@@ -169,16 +171,20 @@ def _prepare(resolved: Resolved) -> Keeper:
     from cronguard.runtime.keeper import Keeper  # noqa: PLC0415
 
     times = LeaseTimes(spec.ttl)
+    plan = _plan(spec, Wall().at(now_ms()))
     claim = Claim(
         spec.name,
         owner,
         times.px,
         namespace=spec.namespace,
         slots=spec.slots,
+        min_hold=spec.min_hold,
+        rule=plan.rule if plan else "",
+        slot_px=plan.slot_px if plan else 0,
         replicas=spec.min_replicas,
     )
     run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))
-    return Keeper(
+    keeper = Keeper(
         run_,
         claim,
         link,
@@ -188,7 +194,20 @@ def _prepare(resolved: Resolved) -> Keeper:
         secrets=resolved.secrets,
         terminal=terminal is not None,
         isolation_refused=refusal,
+        schedule=plan.schedule if plan else None,
     )
+    for why in plan.odd if plan else []:
+        keeper.say("odd_rule", {"why": why})
+    return keeper
+
+
+def _plan(spec: JobSpec, now_wall: int) -> Plan | None:
+    """Return the rule for slots, if there is to be one."""
+    if not spec.once and not spec.schedule:
+        return None
+    from cronguard.config.rules import Plan  # noqa: PLC0415  (only with slots)
+
+    return Plan(spec, now_wall)
 
 
 def _isolation_refused(isolation: str) -> str:

@@ -22,6 +22,7 @@ def run_record(keeper: Keeper) -> str:
         "pid": owner.pid,
         "command": redact.command(keeper.spec.command, keeper.secrets),
         "attempt": 1,
+        "slot": record.utc(run.slot) if run.slot else None,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
         "reason": redact.text(run.reason, keeper.secrets) or None,

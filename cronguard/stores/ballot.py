@@ -7,6 +7,7 @@ from cronguard.core.events import (
     Denied,
     Granted,
     Held,
+    OffSchedule,
     Queued,
     Refused,
     Renewed,
@@ -96,6 +97,8 @@ def why_not(asked: Round, most: int, servers: int) -> Event | None:
     for refusal in refusals:
         if [one.reason for one in refusals].count(refusal.reason) >= most:
             return refusal
+    if asked.count(OffSchedule) >= most:
+        return next(vote for vote in votes if isinstance(vote, OffSchedule))
     held = [vote for vote in votes if isinstance(vote, Held)]
     holders = [vote.holder.run_id for vote in held]
     for vote in held:
@@ -110,3 +113,10 @@ def why_not(asked: Round, most: int, servers: int) -> Event | None:
 def taker(vote: Event) -> Owner | None:
     """Return who has the lease, if it is somebody else."""
     return vote.holder if isinstance(vote, Taken | Held | Queued) else None
+
+
+def is_for_another(vote: Event, slot: int) -> bool:
+    """Tell whether *vote* speaks of another slot than this one, or of a clock far from any."""
+    if isinstance(vote, Granted | Refused):
+        return vote.slot not in (0, slot)
+    return isinstance(vote, OffSchedule)

@@ -21,8 +21,9 @@ The promises of the lease side, which the suite attacks one by one:
 * A Reclaim takes a vanished lease again only if no other run was granted that index since.
 * Unless something else is asked for, what a holder left behind closes its record as `abandoned`.
 * Two runs of a job whose `settings` differ never hold leases side by side: Refused, `conflict`.
-* A schedule slot (`slot_id`) is used up by a grant, and freed again by a Close with
-  `forget_slot`: Refused, `slot_done`.
+* With a `rule` a run is for one slot, chosen by the store's clock at its first answer, and told in
+  the grant and in the record. A grant uses it up: Refused, `slot_done`, for every other run. It is
+  free again after a Close with `forget_slot`, and when the run that used it was abandoned.
 * A paused job is Refused, `paused`.
 """
 
@@ -52,12 +53,14 @@ class Acquire(Request):
     `queue_for` 0: answer Held when there is none; else stand in the queue, and leave it when not
     heard of for so many ms · `evict` run id of a holder that is proven dead: its lease is free ·
     `at_least` a grant's token is no lower, also that of a lease which is held already: so all
-    servers of a quorum come to have one token · `until` the moment, in monotonic ms, from which on
-    nobody waits for the answer: what must be given back is given back by then.
-    Replies: Granted, Held, Queued, Refused, Unavailable, Denied.
+    servers of a quorum come to have one token · `slot` what the run is for, where that is known; a
+    lease that is held already is moved to it: so they come to have one slot · `until` the moment,
+    in monotonic ms, from which on nobody waits for the answer: what must be given back is given
+    back by then.
+    Replies: Granted, Held, Queued, Refused, OffSchedule, Unavailable, Denied.
     """
 
-    __slots__ = ("at_least", "evict", "queue_for", "record", "until")
+    __slots__ = ("at_least", "evict", "queue_for", "record", "slot", "until")
     name = "acquire"
 
     def __init__(
@@ -67,8 +70,10 @@ class Acquire(Request):
         queue_for: int = 0,
         evict: str | None = None,
         at_least: int = 0,
+        slot: int = 0,
         until: int | None = None,
     ) -> None:
+        self.slot = slot
         self.record = record
         self.queue_for = queue_for
         self.evict = evict

@@ -34,6 +34,9 @@ Two addresses that lead to one server have one vote (redis/census.py). Seen befo
 refuses the run, and the grant waits a moment for who has not been greeted yet; a server that was
 away then, and turns out to be another one's twin, is not asked for anything, and that is told once.
 
+Slots: at the border between two, servers may choose differently. The first answer that names one
+fixes it for the run: who granted another one is asked again, before its vote counts.
+
 There is no fair queue: each server would have its own, with another order. Runs that wait ask now
 and then. A semaphore cannot be had, either: of 3 servers with 2 slots each, 3 runs have a majority.
 """
@@ -47,6 +50,7 @@ from cronguard.core.events import (
     Gone,
     Granted,
     Held,
+    OffSchedule,
     Refused,
     Renewed,
     StopAsked,
@@ -56,7 +60,7 @@ from cronguard.core.events import (
 )
 from cronguard.core.holding import Jitter
 from cronguard.stores.address import parse_all
-from cronguard.stores.ballot import Round, Server, taker, why_not
+from cronguard.stores.ballot import Round, Server, is_for_another, taker, why_not
 from cronguard.stores.contract import Acquire, Close, Reclaim, Renew
 from cronguard.stores.redis.census import Census
 from cronguard.stores.redis.lease import open_lease as open_one
@@ -99,11 +103,13 @@ class QuorumLease:
         self._servers = servers
         self._most = len(servers) // 2 + 1
         self._census = census
+        self._claim = claim
         self._told = False  # of a flaw of these servers
         self._attempt = attempt
         self._jitter = Jitter(int(claim.owner.run_id[:8], 16))
         self._rounds: list[Round] = []  # not answered yet, in the order of their requests
         self._joining: Acquire | None = None  # what a server is asked that lacks our lease
+        self._slot = 0  # that the run is for: by the first server that said so
         self._ended = False  # a Close was asked for: nothing is taken or given back after it
         self._stopped = False
 
@@ -176,14 +182,20 @@ class QuorumLease:
         if isinstance(request, Acquire):
             # Without a place in its queue: there is none for all.
             record, until = request.record, request.until
-            request = Acquire(record, evict=request.evict, at_least=request.at_least, until=until)
+            request = Acquire(
+                record,
+                evict=request.evict,
+                at_least=request.at_least,
+                slot=self._slot,
+                until=until,
+            )
         elif isinstance(request, Renew | Reclaim):
             if server.waiting and not self._ended:
                 return  # what it says first may do, and if not, it is asked then
             if server.token is not None and not self._ended:
                 request = Renew(server.token, server.index)
             elif self._joining is not None:
-                request = Acquire(self._joining.record, at_least=request.token)
+                request = Acquire(self._joining.record, at_least=request.token, slot=self._slot)
             else:
                 asked.votes[server] = Gone(now)
                 self._decide(asked, now)
@@ -215,6 +227,8 @@ class QuorumLease:
         if isinstance(event, Gone) and server.token is not None and not self._ended:
             server.send(Reclaim(server.token, server.index), asked, now)
             return
+        if asked is not None and self._is_for_another_slot(server, event, asked, now):
+            return
         if asked is not None and asked.answer is None:
             asked.votes[server] = event
             self._decide(asked, now)
@@ -225,6 +239,25 @@ class QuorumLease:
                 and server not in later.votes
             ):
                 self._heard_late(server, event, later, now)
+
+    def _is_for_another_slot(self, server: Server, event: Event, asked: Round, now: int) -> bool:
+        """Ask again for the slot that is this run's, if *server* spoke of another one, or none."""
+        joining = self._joining
+        if joining is None or not self._claim.rule:
+            return False
+        if not self._slot and server.store.slot:
+            self._slot = server.store.slot
+            for other in [
+                one for one, vote in asked.votes.items() if isinstance(vote, OffSchedule)
+            ]:
+                del asked.votes[other]
+                self._ask(other, asked, now)
+        if not self._slot or not is_for_another(event, self._slot):
+            return False
+        at_least = event.token if isinstance(event, Granted) else 0
+        again = Acquire(joining.record, at_least=at_least, slot=self._slot, until=joining.until)
+        server.send(again, asked, now)
+        return True
 
     def _heard_late(self, server: Server, event: Event, asked: Round, now: int) -> None:
         """Count a reply to an earlier renewal as a vote, or ask now that the server is free."""
@@ -283,7 +316,8 @@ class QuorumLease:
             if self._waits_for_a_greeting(asked, now):
                 return
             sent_at = min([asked.sent_at, *[vote.sent_at for vote in same]])
-            asked.answer = Granted(sent_at, common, same[0].index, same[0].clock)
+            index, clock = same[0].index, same[0].clock
+            asked.answer = Granted(sent_at, common, index, clock, self._slot)
             return
         if self._joining is None:  # the run has ended: what it got is given back already
             asked.answer = Unavailable("acquire", _SPLIT)
@@ -295,7 +329,9 @@ class QuorumLease:
                 del asked.votes[server]
                 record = asked.request.record
                 until = asked.request.until
-                server.send(Acquire(record, at_least=highest, until=until), asked, now)
+                server.send(
+                    Acquire(record, at_least=highest, slot=self._slot, until=until), asked, now
+                )
 
     def _waits_for_a_greeting(self, asked: Round, now: int) -> bool:
         """Tell whether a server may yet turn out to be one of those that have granted."""
@@ -330,9 +366,9 @@ class QuorumLease:
 
     def _give_back_all(self, asked: Round, now: int) -> None:
         for server in [] if self._ended else self._servers:
-            if asked.votes.get(server) is None or isinstance(
-                asked.votes[server], Granted | Unavailable
-            ):
+            vote = asked.votes.get(server)
+            # Refused: what it had granted for another slot is gone, but not its record.
+            if vote is None or isinstance(vote, Granted | Unavailable | Refused):
                 server.give_back(now)
 
     def _decide_renew(self, asked: Round) -> None:

@@ -32,7 +32,7 @@ CASES = [
     (rec.STOPPED, "by ann@desk", {}, "was stopped by ann@desk"),
     (rec.LEASE_LOST, "not_renewed", {}, "did not answer its heartbeats"),
     (rec.LEASE_LOST, "taken", {"holder": HOLDER}, "web-9"),
-    (rec.NOT_STARTED, "conflict", {}, "another --ttl"),
+    (rec.NOT_STARTED, "conflict", {}, "another --slots or --ttl"),
     (rec.NOT_STARTED, "no such file: /opt/x", {"exit_status": 127}, r"no such file.*status 127"),
     (rec.STORE_UNAVAILABLE, "connection refused", {}, "connection refused"),
 ]

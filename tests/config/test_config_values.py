@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.admin.dry_run import spell_duration
 from cronguard.config import values
 
 
@@ -45,7 +44,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @given(st.integers(0, values.LONGEST_MS))
 def test_a_duration_reads_back_as_it_was_written(ms: int) -> None:
     """What we show can be given back to us."""
-    assert values.duration(spell_duration(ms)) == ms
+    assert values.duration(values.duration_text(ms)) == ms
 
 
 @given(st.text(max_size=30))
@@ -70,6 +69,14 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     """C1: a bad size is refused."""
     with pytest.raises(ValueError, match="not a size"):
         values.size(text)
+
+
+@pytest.mark.parametrize("text", ["0", "", "-1", "1.5", "1000", "two", "٣"])
+def test_what_is_no_number_of_runs_is_refused(text: str) -> None:
+    """C1: with --slots 0 nothing would ever run."""
+    assert values.slots("999") == 999
+    with pytest.raises(ValueError, match="from 1 to 999"):
+        values.slots(text)
 
 
 @pytest.mark.parametrize("text", ["TERM", "SIGTERM", "term", "sigterm", "15"])

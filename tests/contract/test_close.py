@@ -156,39 +156,39 @@ def test_who_is_over_cannot_be_evicted_before_min_hold(run: NewRun) -> None:
 
 def test_a_schedule_slot_is_run_once(run: NewRun) -> None:
     """L13: another host comes late, after the run has ended."""
-    one, two = [run(slot_id="29000000", slot_px=60_000) for _ in range(2)]
+    one, two = [run(rule="29000000", slot_px=60_000) for _ in range(2)]
     one.granted()
     one.close()
     refused = two.acquire()
     assert isinstance(refused, Refused), shown(refused)
     assert refused.reason == "slot_done"
-    run(slot_id="29000001", slot_px=60_000).granted()
+    run(rule="29000001", slot_px=60_000).granted()
 
 
 def test_a_schedule_slot_is_freed_when_the_child_did_not_start(run: NewRun) -> None:
     """L13: only a run that started uses the slot up."""
-    one, two = [run(slot_id="29000000", slot_px=60_000) for _ in range(2)]
+    one, two = [run(rule="29000000", slot_px=60_000) for _ in range(2)]
     one.granted()
     one.close("not_started", forget_slot=True)
     two.granted()
     assert isinstance(one.close("not_started", forget_slot=True), Closed)
     two.close()
-    refused = run(slot_id="29000000", slot_px=60_000).acquire()
+    refused = run(rule="29000000", slot_px=60_000).acquire()
     assert isinstance(refused, Refused), shown(refused)
 
 
 def test_a_skip_does_not_free_the_slot_of_another(run: NewRun) -> None:
     """L13: who was held says that it did not use the slot: it is the holder's."""
-    one, two = [run(slot_id="29000000", slot_px=60_000) for _ in range(2)]
+    one, two = [run(rule="29000000", slot_px=60_000) for _ in range(2)]
     one.granted()
     two.close("skipped", "held", release=False, forget_slot=True)
     one.close()
-    assert isinstance(run(slot_id="29000000", slot_px=60_000).acquire(), Refused)
+    assert isinstance(run(rule="29000000", slot_px=60_000).acquire(), Refused)
 
 
 def test_a_schedule_slot_is_forgotten_in_time(run: NewRun) -> None:
     """L13: the store remembers it for slot_px."""
-    one, two = [run(slot_id="29000000", slot_px=200) for _ in range(2)]
+    one, two = [run(rule="29000000", slot_px=200) for _ in range(2)]
     one.granted()
     one.close()
     until(lambda: not isinstance(two.acquire(), Refused), "the slot to be forgotten")
@@ -196,7 +196,7 @@ def test_a_schedule_slot_is_forgotten_in_time(run: NewRun) -> None:
 
 def test_a_retried_grant_keeps_its_slot(run: NewRun) -> None:
     """L2, L13: the slot that is used up is our own."""
-    one = run(slot_id="29000000", slot_px=60_000)
+    one = run(rule="29000000", slot_px=60_000)
     assert one.granted().token <= one.granted().token  # of a quorum it may rise
 
 

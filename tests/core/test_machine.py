@@ -41,6 +41,14 @@ DENIED = ev.Denied("the password is wrong")
 
 Step = tuple[int, ev.Event, str]
 
+
+def dead_user() -> ev.Refused:
+    """The slot was used by a run whose tree is proven dead on this host."""
+    refused = ev.Refused("slot_done", "", OTHER, 7_000)
+    refused.gone = True
+    return refused
+
+
 ASKING: list[Step] = [(0, BEGIN, "acquire")]
 SPAWNING: list[Step] = [*ASKING, (10, GRANT, "arm 26998, spawn")]
 UP: list[Step] = [*SPAWNING, (20, SPAWNED, "watch")]
@@ -142,6 +150,17 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (5, ev.Refused("slot_done", ""), "say skipped, close unslot"),
         (9, CLOSED, "exit 0"),
     ], ends(rec.SKIPPED, 0, "slot_done")),
+    ("L12, L13: who used the slot is dead", {}, [
+        *ASKING,
+        (5, dead_user(), "acquire evicting b"),
+        (9, ev.Granted(6, 5, 0, 0, 7_000), "arm 27004, spawn"),
+    ], {"slot": 7_000}),
+    ("L13: the store's clock is far from ours, once", {}, [
+        *ASKING,
+        (5, ev.OffSchedule(7), "acquire"),
+        (9, ev.OffSchedule(8), ""),
+        (109, TICK, "acquire"),
+    ], {"phase": "asking"}),
     ("a paused job", {}, [
         *ASKING,
         (5, ev.Refused("paused", "release 7"), "say skipped, close unslot"),
@@ -156,6 +175,17 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (0, ev.Refused("dead_man_required", "no"), "say dead_man_required, close"),
         (9, CLOSED, "exit 125"),
     ], ends(rec.NOT_STARTED, 125, "dead_man_required")),
+    # -- a moment of chance -----------------------------------------------------------------------
+    ("a random time passes before the first request", {"jitter": 60_000, "wait": 1_000}, [
+        (0, BEGIN, ""),
+        (60_000, TICK, "acquire"),
+        (60_005, QUEUED, "watch, say queued"),
+    ], {"phase": "waiting", "begun_at": 0}),
+    ("a signal ends it before anything was asked", {"jitter": 60_000}, [
+        (0, BEGIN, ""),
+        (1, TERM, "say stopped_early, close release unslot"),
+        (9, CLOSED, "exit 143"),
+    ], ends(rec.STOPPED, 143, "signal")),
     # -- the queue --------------------------------------------------------------------------------
     ("L15: wait, be woken, get it", {"wait": 60_000}, [
         *IN_QUEUE,

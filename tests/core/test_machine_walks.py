@@ -31,6 +31,7 @@ def draw_event(dice: Random, now: int) -> ev.Event:
     return dice.choice(
         (
             ev.Granted(sent, dice.randint(1, 9), 0, 0),
+            ev.OffSchedule(dice.randint(0, 1 << 41)),
             ev.Granted(now, dice.randint(1, 9), 0, 0),
             ev.Held(sent, OTHER, left, gone),
             ev.Queued(sent, OTHER, left, 1, gone),

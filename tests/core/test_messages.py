@@ -48,6 +48,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "record_kept_nowhere": {"why": "no space left on device"},
     "records_set_aside": {"count": 2, "path": "/x/outbox/a.json.aside"},
     "spill_failed": {"why": "no space left on device"},
+    "odd_rule": {"why": "--once 7m does not divide a day evenly"},
     "tls_unverified": {"store": "rediss://10.0.0.5:6379/0"},
 }
 
@@ -105,7 +106,7 @@ def test_every_topic_can_be_told_without_facts(topic: str) -> None:
         ({"reason": "held", "holder": None}, "(another run)"),
         ({"reason": "held", "holder": Owner("b" * 32)}, "(run bbbbbbbbbbbb)"),
         ({"reason": "wait_expired", "holder": HOLDER}, "waited 1m00s"),
-        ({"reason": "slot_done", "why": ""}, "already run"),
+        ({"reason": "slot_done", "why": ""}, "the one for this slot"),
         ({"reason": "paused", "why": "release 7, by ann"}, "paused (release 7, by ann)"),
         ({"reason": "paused", "why": ""}, "`cronguard resume backup`"),
     ],

@@ -7,7 +7,6 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.admin.dry_run import spell_duration
 from cronguard.config import values
 from cronguard.config.options import OPTIONS
 from cronguard.config.parser import parse
@@ -69,7 +68,7 @@ def test_words_that_once_meant_two_things(kept: bytes) -> None:
 @fuzzed(100)
 def test_a_duration_written_is_the_duration_read(ms: int) -> None:
     """What `--dry-run` writes, the reader reads back."""
-    assert values.duration(spell_duration(ms)) == ms
+    assert values.duration(values.duration_text(ms)) == ms
 
 
 @given(st.one_of(st.text(max_size=10), st.text("0123456789.dhmskMG -_²", max_size=10)))

@@ -80,7 +80,7 @@ def test_l22_two_hosts_that_disagree_about_the_ttl_are_told(lab: Lab) -> None:
     for options in ((), ("--wait", "forever")):
         other = lab.call("run", "-n", "job", "--ttl", "20s", *options, "--", "true")
         assert other.returncode == 125
-        assert b"same --ttl on every host" in other.stderr, other.stderr
+        assert b"same --slots and --ttl on every host" in other.stderr, other.stderr
         [record] = [r for r in lab.records("job") if r["outcome"] == "not_started"][:1]
         assert record["reason"] == "conflict"
     assert run.end() == 7

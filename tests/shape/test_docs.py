@@ -23,7 +23,7 @@ FOREIGN_FLAGS = {"--all", "--now"}
 """Of the commands in the examples, not of cronguard."""
 OWN_VARIABLES = {"CRONGUARD_STATE_DIR"}
 FOR_THE_CHILD = {"CRONGUARD_JOB", "CRONGUARD_RUN_ID", "CRONGUARD_ATTEMPT"}
-FOR_THE_CHILD |= {"CRONGUARD_TOKEN", "CRONGUARD_DEADLINE"}
+FOR_THE_CHILD |= {"CRONGUARD_TOKEN", "CRONGUARD_DEADLINE", "CRONGUARD_SLOT"}
 
 
 def help_of_run() -> str:

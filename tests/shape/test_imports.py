@@ -83,6 +83,14 @@ def test_a_run_of_flags_loads_nothing_heavy(tmp_path: Path, store: str) -> None:
     assert not loaded & set(HEAVY.split())
 
 
+def test_slots_of_a_period_load_nothing_heavy(tmp_path: Path, store: str) -> None:
+    """No drag: only a schedule needs cronsim, and what that needs."""
+    options = ("--once", "4d", "--slots", "2", "--min-hold", "1s", "--jitter", "5ms")
+    loaded = loaded_by_run(tmp_path, store, "-n", "job", *options)
+    assert "cronguard.config.rules" in loaded
+    assert not loaded & {*HEAVY.split(), "cronguard.config.schedule", "zoneinfo"}
+
+
 def test_a_run_loads_only_the_store_it_uses(tmp_path: Path) -> None:
     """The embedded store needs nothing of Redis."""
     loaded = loaded_by_run(tmp_path, f"sqlite://{tmp_path}/state/c.db", "-n", "job")

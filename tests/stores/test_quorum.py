@@ -19,6 +19,7 @@ from cronguard.core.events import (
     Granted,
     Held,
     Queued,
+    Refused,
     Renewed,
     StopAsked,
     Taken,
@@ -492,3 +493,50 @@ def test_readers_count_a_server_under_two_names_once(trio: list[Server], run: Cl
     assert "one server" in str(side.facts()["quorum_flaw"])
     side.close()
     one.store.close()
+
+
+# -- slots ----------------------------------------------------------------------------------------
+
+
+def at_a_border(one: Run, slots: tuple[int, ...]) -> Run:
+    """Let each server take another moment for now: the run is for another slot with each."""
+    one.claim.rule, one.claim.slot_px = "0", 60_000
+    for server, slot in zip(one.store._servers, slots, strict=True):
+        own = Claim("job", one.claim.owner, one.claim.px, rule=str(slot), slot_px=60_000)
+        server.store._claim = own
+    return one
+
+
+def test_servers_that_choose_another_slot_come_to_have_one(trio: list[Server], run: Claims) -> None:
+    """L13, R19: their clocks are on both sides of a border; the first answer counts."""
+    one = at_a_border(run(), (1_000, 2_000, 3_000))
+    event = one.acquire()
+    assert isinstance(event, Granted), described(event)
+    assert event.slot in (1_000, 2_000, 3_000)
+    one.heard()
+    for server in trio:
+        used = server.client().keys("cg:{job}:s:*")
+        assert [str(key).rstrip("'").rpartition(":")[2] for key in used] == [str(event.slot)]
+    one.ask(Close(record(one.claim), outcome="succeeded", ended_wall=1))
+    late = at_a_border(run(), (event.slot,) * 3).acquire()
+    assert isinstance(late, Refused), described(late)
+    other = at_a_border(run(), (event.slot + 500,) * 3).acquire()
+    assert isinstance(other, Granted), described(other)
+
+
+def test_a_slot_that_is_used_on_one_side_of_a_border_keeps_no_lease(
+    trio: list[Server], run: Claims
+) -> None:
+    """L13, R19: what servers granted for the other slot is given back, or all agree on that."""
+    first = at_a_border(run(), (1_000,) * 3)
+    assert isinstance(first.acquire(), Granted)
+    first.heard()
+    first.ask(Close(record(first.claim), outcome="succeeded", ended_wall=1))
+    second = at_a_border(run(), (1_000, 2_000, 2_000))
+    event = second.acquire()
+    if isinstance(event, Granted):
+        assert event.slot == 2_000
+        return
+    assert isinstance(event, Refused), described(event)
+    third = at_a_border(run(), (2_000,) * 3)
+    assert isinstance(third.acquire(), Granted)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from cronguard.core.decode import decode
+from cronguard.core.events import Refused
 from cronguard.core.record import utc
 from cronguard.core.spec import Owner, owner_from
+from cronguard.stores import refusals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,18 +33,17 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
 
 
-def why_refused(reason: str, details: list[bytes], claim: Claim) -> str:
-    """Say why a job was refused, as the end of a sentence that begins with what was refused."""
+def refused(reason: str, details: list[bytes], claim: Claim) -> Refused:
+    """Return why a job was refused, as the end of a sentence, and by what run if by one."""
     if reason == "conflict":
-        owner = Held(details[1]).owner
-        return (
-            f"run {owner.run_id} on {owner.host or 'another host'} runs this job with "
-            f"{_settings(details[0].decode())}, and here it is {_settings(claim.settings)}: "
-            "give the job the same --ttl and --slots everywhere"
-        )
+        holder = Held(details[1]).owner
+        why = refusals.conflict(holder, details[0].decode(), claim.settings)
+        return Refused(reason, why, holder)
     if reason == "slot_done":
-        return f"the slot {claim.slot_id} was used by run {details[0].decode()}"
-    return why_paused(decode(details[0].decode()))
+        user = Held(details[0])
+        user.owner.since_wall = user.granted
+        return refusals.slot_done(user.owner, _number(details[1].decode()))
+    return Refused(reason, why_paused(decode(details[0].decode())))
 
 
 def why_paused(pause: dict[str, object]) -> str:
@@ -51,12 +52,3 @@ def why_paused(pause: dict[str, object]) -> str:
     text = f"paused until {utc(until)}" if isinstance(until, int) else "paused until resumed"
     text += f" by {by}" if by else ""
     return f"{text}: {reason}" if reason else text
-
-
-def _settings(text: str) -> str:
-    """Turn `px=35000 slots=1` into words."""
-    found = dict([part.split("=", 1) for part in text.split() if "=" in part])
-    px, slots = found.get("px", ""), found.get("slots", "")
-    if not _number(px) or not _number(slots):
-        return text
-    return f"{_number(px) / 1000:g}s in the store (TTL and takeover delay) and {slots} at a time"

@@ -50,8 +50,14 @@ def _keys(claim: Claim, indexed: bool) -> list[str]:
     return [*whole_job, jobs(claim.namespace)] if indexed else whole_job
 
 
-def acquire(claim: Claim, request: Acquire, indexed: bool = True, ask: int = 0) -> Call:
-    """Return the call that asks for the lease, the *ask*th time; a Cluster has no index of jobs."""
+def acquire(
+    claim: Claim, request: Acquire, indexed: bool = True, ask: int = 0, slot: int = 0
+) -> Call:
+    """Return the call that asks for the lease, the *ask*th time; a Cluster has no index of jobs.
+
+    *slot* is the one that the run is for, once that is known.
+    """
+    slot = request.slot or slot
     args: list[Part] = [
         claim.owner.run_id,
         _facts(claim),
@@ -60,7 +66,7 @@ def acquire(claim: Claim, request: Acquire, indexed: bool = True, ask: int = 0) 
         claim.settings,
         request.queue_for,
         request.evict or "",
-        claim.slot_id or "",
+        str(slot) if slot else claim.rule,
         claim.slot_px,
         request.record,
         claim.job,
@@ -96,7 +102,7 @@ def reclaim(claim: Claim, request: Reclaim, granted: int | None) -> Call:
     return Call("reclaim", keys, args, bounded=True, replicas=claim.replicas)
 
 
-def close(claim: Claim, request: Close, indexed: bool = True, ask: int = 0) -> Call:
+def close(claim: Claim, request: Close, indexed: bool = True, ask: int = 0, slot: int = 0) -> Call:
     """Return the call that ends the run.
 
     One that undoes a grant (no record) comes to nothing after its attempt, or when the run was
@@ -108,7 +114,7 @@ def close(claim: Claim, request: Close, indexed: bool = True, ask: int = 0) -> C
         claim.slots,
         int(request.release),
         0 if undo else claim.min_hold,
-        claim.slot_id or "",
+        slot or "",
         int(request.forget_slot),
         request.record or "",
         request.outcome,

@@ -1,8 +1,9 @@
 """Where everything of a job is kept in Redis. The hash tag keeps a job in one Cluster slot.
 
     {ns}:{job}:l:<i>     a lease: `run_id:token:granted_ms:px:facts`, with the lease's own expiry
-    {ns}:{job}:s:<slot>  a schedule slot that is used up: run id
+    {ns}:{job}:s:<slot>  a slot that is used up, in ms since the epoch: the lease
     {ns}:{job}:f         hash: n last token, o its owner, n<i> o<i> the same per index,
+                         u<i> the slot that the lease used up, a<i> at which request it was got,
                          t last queue ticket, c settings of the last grant
     {ns}:{job}:w         zset of waiters by ticket       {ns}:{job}:wx  the same by expiry, ms
     {ns}:{job}:c         hash: run id -> who asked for its stop; `pause` -> JSON (until, reason, by)

@@ -8,8 +8,8 @@ from cronguard.core.events import (
     Gone,
     Granted,
     Held,
+    OffSchedule,
     Queued,
-    Refused,
     Renewed,
     StopAsked,
     Taken,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ATTEMPT_MS = 2_000
 _ANSWERS = {
-    "acquire": (b"granted", b"held", b"queued", b"refused", b"late"),
+    "acquire": (b"granted", b"held", b"queued", b"refused", b"off", b"late"),
     "renew": (b"renewed", b"gone", b"taken"),
     "reclaim": (b"renewed", b"taken", b"late"),
     "release": (b"closed", b"unstored"),
@@ -72,6 +72,7 @@ class RedisLease:
         self._early: dict[type, Event] = {}  # pushed before anybody wanted to know: by its kind
         self._granted: int | None = None  # when, by the store's clock
         self._asks = 0
+        self.slot = 0  # that the run is for, once the server has said so
         self._now = 0
 
     def send(self, request: Request, now: int) -> None:
@@ -127,7 +128,7 @@ class RedisLease:
                 # Before the script itself: what is given back right after it is not missed.
                 self._wire.subscribe(self._channel)
             self._asks += 1
-            return calls.acquire(self._claim, asked, self._indexed, self._asks)
+            return calls.acquire(self._claim, asked, self._indexed, self._asks, self.slot)
         if request.name == "renew":
             renew: Renew = request  # type: ignore[assignment]
             return calls.renew(self._claim, renew)
@@ -135,7 +136,7 @@ class RedisLease:
             reclaim: Reclaim = request  # type: ignore[assignment]
             return calls.reclaim(self._claim, reclaim, self._granted)
         close: Close = request  # type: ignore[assignment]
-        return calls.close(self._claim, close, self._indexed, self._asks)
+        return calls.close(self._claim, close, self._indexed, self._asks, self.slot)
 
     def _event(self, answer: Answer, now: int) -> Event | None:
         """Turn what the wire brought into an event of the machine."""
@@ -159,7 +160,9 @@ class RedisLease:
     def _give_back(self, now: int) -> None:
         """Let go of a grant that must not count, as if it had never been."""
         undo = contract.Close(None, outcome="", ended_wall=0, forget_slot=True)
-        self._wire.send(calls.close(self._claim, undo, self._indexed, self._asks), None, now)
+        self._wire.send(
+            calls.close(self._claim, undo, self._indexed, self._asks, self.slot), None, now
+        )
 
     def _replied(self, name: str, sent_at: int, raw: list[object], now: int) -> Event:
         """Turn what a script returned into an event. Raises: ValueError, IndexError on nonsense."""
@@ -174,7 +177,8 @@ class RedisLease:
             return Renewed(sent_at, clock, _words(reply[2]) or None)
         if word == b"granted":
             self._granted = clock if self._granted is None else self._granted
-            return Granted(sent_at, _number(reply[2]), numbers[3], clock)
+            slot = self._note_slot(reply[4])
+            return Granted(sent_at, _number(reply[2]), numbers[3], clock, slot)
         if word == b"closed":
             return Closed()
         if word == b"gone":
@@ -182,6 +186,12 @@ class RedisLease:
         if word == b"late":
             return Unavailable(name, "it was stalled, and answered too late")
         return self._not_ours(name, sent_at, reply, numbers)
+
+    def _note_slot(self, text: bytes) -> int:
+        """Remember which slot the run is for; return 0 for none. Raises: ValueError."""
+        slot = _number(text) if text else 0
+        self.slot = slot or self.slot
+        return slot
 
     def _not_ours(self, name: str, sent_at: int, reply: list[bytes], numbers: list[int]) -> Event:
         """Return the event for the rarer answers."""
@@ -193,9 +203,13 @@ class RedisLease:
         if word == b"taken":
             return Taken(answers.Held(reply[2]).owner if reply[2] else None)
         if word == b"refused":
-            reason = _words(reply[2])
-            return Refused(reason, answers.why_refused(reason, reply[3:], self._claim))
+            refused = answers.refused(_words(reply[2]), reply[3:], self._claim)
+            self.slot = refused.slot or self.slot
+            return refused
+        if word == b"off":
+            return OffSchedule(_number(reply[1]))
         holder = answers.Held(reply[2]).owner
+        self._note_slot(reply[-1])
         if word == b"queued":
             return Queued(sent_at, holder, numbers[3], numbers[4])
         return Held(sent_at, holder, numbers[3])

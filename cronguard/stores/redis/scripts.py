@@ -8,10 +8,10 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("renew",))
 SHA1 = {
-    "acquire": "7092d7cb1105ef48c37aa4608fc7b0d140b382b0",
+    "acquire": "01c06137c022c927c01decb65926cb883053bd31",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
     "reclaim": "518f232d9182b9064aa18bd91bbab08f1b7b583c",
-    "close": "12c75fe38ceb73e41675c8d5b4ddcc9c1935b238",
+    "close": "8b4f81be6f5d798bf45a75153a03444a2533efbf",
     "sweep": "aaa0dc5d07579657a081b0a69f621778b8460259",
     "overview": "50f383d285c825e71f3e09d35e70a30ddd8e6f52",
     "stop": "655ccdc7b4670901143558d0edf4677f41ca341c",

@@ -9,7 +9,7 @@ do not queue up for the database.
 from __future__ import annotations
 
 from cronguard.core.events import Event, Granted, Held, Queued, Refused
-from cronguard.core.record import utc, with_token
+from cronguard.core.record import ABANDONED, NOT_STARTED, RUNNING, utc, with_slot, with_token
 from cronguard.stores.sqlite.rows import (
     LIVE,
     UNTIL_RESUMED,
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from cronguard.stores.sqlite.rows import LeaseRow, Moment
 
 
-def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment) -> Event:
-    """Grant the lease, or say why not."""
+def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment, slot: int = 0) -> Event:
+    """Grant the lease for *slot* (0: for none), or say why not."""
     job = job_made(db, claim.namespace, claim.job)
     live = live_leases(db, job, at)
     run_id = claim.owner.run_id
     for lease in live:
         if lease.run_id == run_id and not lease.released:
-            return _granted_again(db, job, claim, lease, at)
+            return _granted_again(db, job, claim, lease, at, slot)
     if request.evict is not None:
         live = _evict(db, job, live, request.evict, at)
-    refused = _refusal(db, job, claim, live, at)
+    refused = _refusal(db, job, claim, live, at, slot)
     if refused is not None:
         if ticket_of(db, job, run_id, at) is not None:
             db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
@@ -51,7 +51,7 @@ def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment) -> Event
     taken = [lease.idx for lease in live]
     free = [index for index in range(claim.slots) if index not in taken]
     if ahead < len(free):
-        return _grant(db, job, claim, request, free[0], at)
+        return _grant(db, job, claim, request, free[0], at, slot)
     holder, left = _in_the_way(db, live[0], at) if live else _first_waiter(db, job, at)
     if request.queue_for > 0:
         _queue(db, job, claim, ticket, request.queue_for, at)
@@ -59,13 +59,15 @@ def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment) -> Event
     return Held(at.now, holder, left)
 
 
-def _granted_again(db: Connection, job: int, claim: Claim, lease: LeaseRow, at: Moment) -> Event:
+def _granted_again(
+    db: Connection, job: int, claim: Claim, lease: LeaseRow, at: Moment, slot: int
+) -> Event:
     """Answer the holder, who asks again: the same grant, for its full time."""
     db.execute(
         "UPDATE leases SET deadline = max(deadline, ?) WHERE job = ? AND idx = ?",
         (at.now + claim.px, job, lease.idx),
     )
-    return Granted(at.now, lease.token, lease.idx, at.wall)
+    return Granted(at.now, lease.token, lease.idx, at.wall, slot)
 
 
 def _evict(
@@ -81,29 +83,40 @@ def _evict(
 
 
 def _refusal(
-    db: Connection, job: int, claim: Claim, live: list[LeaseRow], at: Moment
+    db: Connection, job: int, claim: Claim, live: list[LeaseRow], at: Moment, slot: int
 ) -> Refused | None:
     until, reason, by = db.execute(
         "SELECT paused_until_wall, paused_reason, paused_by FROM jobs WHERE id = ?", (job,)
     ).fetchone()
     if until is not None and (until == UNTIL_RESUMED or at.wall < until):
         return Refused("paused", _pause_text(until, reason, by))
-    if claim.slot_id is not None:
-        used = db.execute(
-            "SELECT run_id FROM slots WHERE job = ? AND slot_id = ? AND until_wall > ?",
-            (job, claim.slot_id, at.wall),
-        ).fetchone()
-        if used is not None and used[0] != claim.owner.run_id:
-            return Refused("slot_done", f"run {used[0]} used slot {claim.slot_id}")
+    user = _user_of(db, job, live, slot, at) if slot else ""
+    if user and user != claim.owner.run_id:
+        from cronguard.stores.sqlite.slots import done  # noqa: PLC0415 - only when it is
+
+        return done(db, job, user, slot)
     for lease in live:
         if lease.settings != claim.settings and not lease.released:
             holder = owner_of(db, lease.run_id, lease.facts)
-            return Refused(
-                "conflict",
-                f"another run ({holder.host or 'unknown host'}, pid {holder.pid}) holds the lock "
-                f"with {lease.settings}, and this one asks for it with {claim.settings}",
-            )
+            from cronguard.stores import refusals  # noqa: PLC0415 - once in a blue moon
+
+            why = refusals.conflict(holder, str(lease.settings), claim.settings)
+            return Refused("conflict", why, holder)
     return None
+
+
+def _user_of(db: Connection, job: int, live: list[LeaseRow], slot: int, at: Moment) -> str:
+    """Return the run that used up the slot, unless it never started or was abandoned."""
+    used = db.execute(
+        "SELECT slots.run_id, outcome FROM slots LEFT JOIN records "
+        "ON records.job = slots.job AND records.run_id = slots.run_id "
+        "WHERE slots.job = ? AND slot_id = ? AND until_wall > ?",
+        (job, str(slot), at.wall),
+    ).fetchone()
+    if used is None or used[1] in (ABANDONED, NOT_STARTED):
+        return ""
+    runs = [lease.run_id for lease in live if not lease.released]
+    return "" if used[1] == RUNNING and used[0] not in runs else str(used[0])
 
 
 def _pause_text(until: int, reason: str | None, by: str | None) -> str:
@@ -148,7 +161,7 @@ def _drop_expired(db: Connection, job: int, at: Moment) -> None:
 
 
 def _grant(
-    db: Connection, job: int, claim: Claim, request: Acquire, index: int, at: Moment
+    db: Connection, job: int, claim: Claim, request: Acquire, index: int, at: Moment, slot: int
 ) -> Event:
     run_id, px, facts = claim.owner.run_id, claim.px, facts_of(claim.owner)
     last = int(db.execute("SELECT token FROM jobs WHERE id = ?", (job,)).fetchone()[0])
@@ -159,8 +172,10 @@ def _grant(
         "boot_id, released, settings, facts) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
         (job, index, run_id, token, px, at.now, at.now + px, at.boot, claim.settings, facts),
     )
-    if claim.slot_id is not None:
-        _use_slot(db, job, claim, at)
+    record = with_token(request.record, token)
+    if slot:
+        _use_slot(db, job, claim, slot, at)
+        record = with_slot(record, slot)
     _drop_expired(db, job, at)
     db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
     if request.record:
@@ -168,18 +183,18 @@ def _grant(
             "INSERT INTO records(job, run_id, is_skip, outcome, text) "
             "VALUES(?, ?, 0, 'running', ?) ON CONFLICT(run_id, job) DO UPDATE "
             "SET outcome = 'running', is_skip = 0, ended_wall = NULL, text = excluded.text",
-            (job, run_id, with_token(request.record, token)),
+            (job, run_id, record),
         )
     close_left_behind(db, job, at)
     put(db, job, "last_start", at.wall)
     put(db, job, "skips_since_run", 0)
-    return Granted(at.now, token, index, at.wall)
+    return Granted(at.now, token, index, at.wall, slot)
 
 
-def _use_slot(db: Connection, job: int, claim: Claim, at: Moment) -> None:
+def _use_slot(db: Connection, job: int, claim: Claim, slot: int, at: Moment) -> None:
     """Remember the schedule slot as used. By wall time: a reboot must not free it."""
     db.execute("DELETE FROM slots WHERE job = ? AND until_wall <= ?", (job, at.wall))
     db.execute(
         "INSERT OR REPLACE INTO slots VALUES(?, ?, ?, ?)",
-        (job, claim.slot_id, claim.owner.run_id, at.wall + claim.slot_px),
+        (job, str(slot), claim.owner.run_id, at.wall + claim.slot_px),
     )

@@ -21,7 +21,15 @@ from __future__ import annotations
 import os
 from time import time_ns
 
-from cronguard.core.events import Closed, Denied, Event, StopAsked, Unavailable, Woken
+from cronguard.core.events import (
+    Closed,
+    Denied,
+    Event,
+    OffSchedule,
+    StopAsked,
+    Unavailable,
+    Woken,
+)
 from cronguard.stores.contract import Acquire, Close, Reclaim, Renew, StoreDown, StoreRefused
 from cronguard.stores.sqlite.acquire import acquire
 from cronguard.stores.sqlite.engine import Error
@@ -63,6 +71,7 @@ class SqliteLease:
         self._has_room = False
         self._said_stop = False
         self._look_now = False
+        self._slot = 0
 
     # -- contract.LeaseStore ----------------------------------------------------------------------
 
@@ -129,8 +138,16 @@ class SqliteLease:
         return _with_room(db, lambda: _write(db, lambda: keep(db, self._claim, request, at)))
 
     def _acquire(self, db: Connection, request: Acquire, at: Moment) -> Event:
+        if self._claim.rule and not self._slot:
+            from cronguard.core.slot import nearest  # noqa: PLC0415 - only with slots
+
+            slot = nearest(self._claim.rule, at.wall)
+            if slot is None:
+                return OffSchedule(at.wall)
+            self._slot = slot
+
         def step() -> Event:
-            return acquire(db, self._claim, request, at)
+            return acquire(db, self._claim, request, at, request.slot or self._slot)
 
         try:
             return transact(db, "BEGIN", step)

@@ -35,11 +35,8 @@ def settle(
     freed = close.release and _give_back(db, job, claim, at)
     left = db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
     db.execute("DELETE FROM stops WHERE job = ? AND run_id = ?", (job, run_id))
-    if close.forget_slot and claim.slot_id is not None:
-        db.execute(
-            "DELETE FROM slots WHERE job = ? AND slot_id = ? AND run_id = ?",
-            (job, claim.slot_id, run_id),
-        )
+    if close.forget_slot:
+        db.execute("DELETE FROM slots WHERE job = ? AND run_id = ?", (job, run_id))
     freed = bool(freed or left.rowcount > 0) and _is_awaited(db, job, at)
     if with_record:
         _store(db, job, run_id, close)

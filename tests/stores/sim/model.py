@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from hiredis.hiredis import PushNotification, ReplyError
 
+from cronguard.core.slot import nearest
 from cronguard.stores.redis.scripts import SHA1
 
 Reply = object
@@ -45,6 +46,7 @@ class Fence:
         self.owner = ""
         self.ask = 0
         self.settings = ""
+        self.slot = 0
 
 
 class Data:
@@ -55,6 +57,8 @@ class Data:
         self.fence = Fence()
         self.open: set[str] = set()
         self.ended: set[str] = set()
+        self.slots: dict[int, str] = {}  # who used which; none is forgotten by time
+        self.never: set[str] = set()  # runs that did not start, or were abandoned
 
     def copy(self) -> Data:
         """Return what a snapshot of this moment would bring back."""
@@ -65,6 +69,8 @@ class Data:
         twin.fence.__dict__.update(self.fence.__dict__)
         twin.open = set(self.open)
         twin.ended = set(self.ended)
+        twin.slots = dict(self.slots)
+        twin.never = set(self.never)
         return twin
 
 
@@ -145,33 +151,64 @@ class Model:
         run, facts, px, settings, evict = args[0], args[1], int(args[2]), args[4], args[6]
         at_least, ask, not_after = (int(word) for word in args[11:14])
         data, fence = self.data, self.data.fence
-        if 0 < not_after < now or run in data.ended:
-            return _says("late", now)
+        slot = nearest(args[7], now) if args[7] else 0
+        is_late = 0 < not_after < now or run in data.ended
+        if is_late or slot is None:
+            return _says("late" if is_late else "off", now)
         if data.lease is not None and data.lease.run == run:
             if not_after < 0:
                 return _says("barred", now)
+            if args[7].isdigit() and not self._moved(run, slot):
+                return _says("refused", now, "slot_done", _value(data.slots[slot]), slot)
             if data.lease.token < at_least:
                 fence.last = max(fence.last, at_least)
                 fence.token, fence.owner = at_least, run
                 data.lease.token = at_least
             data.lease.ends_at = now + px
             fence.ask = max(fence.ask, ask)
-            return [*_says("granted", now, data.lease.token), 0]
+            return [*_says("granted", now, data.lease.token), 0, _slot(fence.slot)]
         if evict in data.open and data.lease is not None and data.lease.run == evict:
             data.lease = None
             data.open.discard(evict)
+            data.never.add(evict)
+        if user := self._user_of(slot, run):
+            return _says("refused", now, "slot_done", _value(user), slot)
         if data.lease is not None:
             if fence.settings and fence.settings != settings:
                 return [*_says("refused", now, "conflict", fence.settings), data.lease.value()]
-            return [*_says("held", now), data.lease.value(), data.lease.ends_at - now]
+            return [*_says("held", now), data.lease.value(), data.lease.ends_at - now, _slot(slot)]
         if not_after < 0:
             return _says("barred", now)
         fence.last = fence.token = max(fence.last + 1, now, at_least)
         fence.owner, fence.settings, fence.ask = run, settings, ask
         data.lease = Lease(run, fence.last, now, px, facts)
         data.lease.ends_at = now + px
+        data.never |= data.open - {run}
         data.open = {run}
-        return [*_says("granted", now, fence.last), 0]
+        fence.slot = slot
+        if slot:
+            data.slots[slot] = run
+        return [*_says("granted", now, fence.last), 0, _slot(slot)]
+
+    def _moved(self, run: str, slot: int) -> bool:
+        """Have the lease for this slot now; let go of it where another run used that."""
+        data = self.data
+        if self._user_of(slot, run):
+            data.lease = None
+            data.open.discard(run)
+            return False
+        if data.slots.get(data.fence.slot) == run:
+            del data.slots[data.fence.slot]
+        data.slots[slot], data.fence.slot = run, slot
+        return True
+
+    def _user_of(self, slot: int, run: str) -> str:
+        data = self.data
+        user = data.slots.get(slot, run)
+        if user == run or user in data.never:
+            return ""
+        is_live = data.lease is not None and data.lease.run == user
+        return user if is_live or user not in data.open else ""
 
     def _renew(self, args: list[str], now: int) -> Reply:
         lease = self.data.lease
@@ -211,10 +248,23 @@ class Model:
                 return _says("late", now)
         elif args[6]:
             self.data.ended.add(run)
+        if args[5] == "1":
+            self.data.slots = {at: user for at, user in self.data.slots.items() if user != run}
+        self.data.never.discard(run)
+        if args[7] == "not_started":
+            self.data.never.add(run)
         self.data.open.discard(run)
         if release and self.data.lease is not None and self.data.lease.run == run:
             self.data.lease = None
         return _says("closed", now)
+
+
+def _slot(slot: int) -> bytes:
+    return str(slot or "").encode()
+
+
+def _value(run: str) -> str:
+    return f"{run}:1:1:1:{{}}"
 
 
 def _says(word: str, *facts: object) -> list[object]:

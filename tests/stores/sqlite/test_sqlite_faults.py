@@ -184,11 +184,12 @@ def test_a_reboot_frees_every_lease(one: Run, path: Path) -> None:
 
 def test_a_used_slot_is_remembered_over_a_reboot(path: Path) -> None:
     """H12, L13: a reboot within the period does not run the job a second time."""
-    first = open_run(path, slot_id="29000000", slot_px=600_000)
+    first = open_run(path, rule="29000000", slot_px=600_000)
     first.granted()
+    first.close()
     first.store.close()
     execute(path, "UPDATE leases SET boot_id = 'before'")
-    second = open_run(path, slot_id="29000000", slot_px=600_000)
+    second = open_run(path, rule="29000000", slot_px=600_000)
     assert type(second.acquire()).__name__ == "Refused"
     second.store.close()
 

@@ -14,6 +14,7 @@ if ARGV[15] then
     if later and tonumber(later) > tonumber(ARGV[15]) then return {'late', text(now)} end
   end
 end
+local index = redis.call('ZSCORE', p .. 'o', run)
 redis.call('ZREM', p .. 'o', run)
 
 local freed = redis.call('ZREM', p .. 'w', run) == 1
@@ -28,8 +29,11 @@ for i = 0, slots - 1 do
     if rest > 0 then redis.call('PEXPIRE', key, text(rest)) else freed = redis.call('DEL', key) end
   end
 end
-local slot = p .. 's:' .. ARGV[5]
-if ARGV[6] == '1' and redis.call('GET', slot) == run then redis.call('DEL', slot) end
+if ARGV[6] == '1' then
+  for _, slot in ipairs({ARGV[5], index and redis.call('HGET', p .. 'f', 'u' .. index) or ''}) do
+    if is_of(redis.call('GET', p .. 's:' .. slot), run) then redis.call('DEL', p .. 's:' .. slot) end
+  end
+end
 -- Only those who can be next are woken. Where publishing is not allowed they ask in time anyway.
 local next_ones = freed and redis.call('ZRANGE', p .. 'w', 0, math.min(slots, 16) - 1) or {}
 if #next_ones > 0 then
