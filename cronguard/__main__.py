@@ -13,19 +13,31 @@ import sys
 def main() -> int:
     """Do what the command line says, and return the exit status."""
     guard_path()
-    import os  # noqa: PLC0415 - loaded by `site` already, and frozen: nothing can stand in for it
-
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"]:
         from cronguard.runtime.main import run  # noqa: PLC0415 - one of the two
 
-        status = run(arguments[1:])
-        if sys.stdout is not None:
-            sys.stdout.flush()  # of --help and --dry-run; a run itself has left nothing there
-        os._exit(status)  # the interpreter need not be taken down (3 ms)
+        _leave(run(arguments[1:]))
     from cronguard.admin.cli import main as admin  # noqa: PLC0415
 
     return admin(arguments)
+
+
+def shell() -> None:
+    """Be the shell of a crontab: the command `cronguard-sh`."""
+    guard_path()
+    from cronguard.runtime.shell import main as be_shell  # noqa: PLC0415
+
+    _leave(be_shell(sys.argv[1:]))
+
+
+def _leave(status: int) -> None:
+    """End at once: the interpreter need not be taken down (3 ms)."""
+    import os  # noqa: PLC0415
+
+    if sys.stdout is not None:
+        sys.stdout.flush()  # of --help and --dry-run; a run itself has left nothing there
+    os._exit(status)
 
 
 def guard_path() -> None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Problem = tuple[str, str]
 _FOR_THE_CHILD = ("JOB", "RUN_ID", "TOKEN", "DEADLINE", "SLOT", "ATTEMPT")
-_VARIABLES = {option.variable for option in opt.OPTIONS} | {"CRONGUARD_STATE_DIR"}
+_VARIABLES = {option.variable for option in opt.OPTIONS} | {
+    "CRONGUARD_STATE_DIR",
+    "CRONGUARD_SHELL",
+}
 _KNOWN = _VARIABLES | {"CRONGUARD_" + name for name in _FOR_THE_CHILD}
 
 

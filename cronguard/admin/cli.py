@@ -27,6 +27,7 @@ _COMMANDS = {
     "stop": "Ask a run to stop, wherever it is.",
     "unlock": "Take the lock of a job away from a run that is gone.",
     "doctor": "Check store, timing and kernel: can runs be guarded here?",
+    "crontab": "Show, guard and check the lines of crontabs.",
     "config": "Show, check or begin the configuration.",
     "version": "Show the version.",
 }

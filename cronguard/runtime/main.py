@@ -21,8 +21,11 @@ _FILES = "See `ulimit -n`; a run needs 32"
 _LIMITS = {EAGAIN: _PROCESSES, ENOMEM: "See `ulimit -v`, and free memory", EMFILE: _FILES}
 
 
-def run(argv: list[str]) -> int:
-    """Guard one run of a command; *argv* is what follows `cronguard run`."""
+def run(argv: list[str], changed: dict[bytes, bytes] | None = None) -> int:
+    """Guard one run of a command; *argv* is what follows `cronguard run`.
+
+    *changed* is what the command finds in its environment in place of what is in ours.
+    """
     gc.disable()  # nothing to collect until the command runs, and no page dirtied that is shared
     hold_standard_descriptors()
     if os.getpid() == 1:
@@ -48,7 +51,7 @@ def run(argv: list[str]) -> int:
 
         return show(resolved, chosen())
     try:
-        return _guard(resolved, unverified)
+        return _guard(resolved, unverified, changed or {})
     except Exception as error:  # noqa: BLE001  (the one place where a bug becomes a message)
         os.write(2, explain_bug(error, resolved).encode("utf-8", "replace"))
         return exits.OWN_FAILURE
@@ -108,10 +111,10 @@ def original_environment() -> dict[bytes, bytes]:
     return {name: value for name, _, value in pairs if name}
 
 
-def _guard(resolved: Resolved, unverified: str) -> int:
+def _guard(resolved: Resolved, unverified: str, changed: dict[bytes, bytes]) -> int:
     """Be the keeper of one run, unless this process may not even have what that takes."""
     try:
-        keeper = _prepare(resolved)
+        keeper = _prepare(resolved, changed)
     except OSError as error:
         return _refused(resolved.spec.name, error)
     if unverified:
@@ -133,7 +136,7 @@ def _refused(name: str, error: OSError) -> int:
     return exits.OWN_FAILURE
 
 
-def _prepare(resolved: Resolved) -> Keeper:
+def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     """Fork the guardian before anything heavy is loaded, then make the keeper. Raises: OSError."""
     from cronguard.runtime import launch, proof, signals  # noqa: PLC0415
     from cronguard.runtime.child import Stdio  # noqa: PLC0415
@@ -151,7 +154,7 @@ def _prepare(resolved: Resolved) -> Keeper:
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
     link = launch.start(
         [os.fsencode(word) for word in spec.command],
-        original_environment(),
+        original_environment() | changed,
         Stdio(output.out, output.err, terminal),
         lambda: proof.leave_mark(state, owner.run_id),
         output.readers,

@@ -33,6 +33,11 @@ class Place(Lab):
             "bin/cronguard",
             f'#!/bin/sh\nPYTHONPATH="{source.ROOT}" exec "{sys.executable}" -m cronguard "$@"\n',
         )
+        self.shell = self.script(
+            "bin/cronguard-sh",
+            f'#!/bin/sh\nPYTHONPATH="{source.ROOT}" exec "{sys.executable}" '
+            f'"{source.ROOT}/packaging/bin/cronguard-sh" "$@"\n',
+        )
         self.env["PATH"] = f"{folder}/bin:{os.environ['PATH']}"
         del self.env["PYTHONPATH"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,9 @@ pytestmark = [
 ]
 
 
-def crontab(place: Place, *lines: str) -> list[str]:
+def crontab(place: Place, *lines: str, shell: str = "/bin/sh") -> list[str]:
     """Write the table; return the command that runs cron with it in namespaces of its own."""
-    head = ["SHELL=/bin/sh", 'MAILTO=""', f"PATH={place.folder}/bin:/usr/bin:/bin"]
+    head = [f"SHELL={shell}", 'MAILTO=""', f"PATH={place.folder}/bin:/usr/bin:/bin"]
     head += [f"CRONGUARD_STATE_DIR={place.state}", f"LAB_MARK={place.mark}"]
     (place.folder / "crontab.root").write_text("\n".join([*head, *lines]) + "\n")
     system = place.folder / "crontab.system"
@@ -70,6 +71,63 @@ def test_cron_runs_guarded_jobs(place: Place) -> None:
     assert done.read_text().strip().isdigit()
     tokens = place.said("slow").split()
     assert len(tokens) == len(place.records("slow"))
+
+
+def test_cron_runs_lines_through_cronguard_sh(place: Place) -> None:
+    """SHELL alone guards every line: options from the comment, %, standard input and status."""
+    to = place.folder
+    argv = crontab(
+        place,
+        f"* * * * *  (date +\\%s; cat) > {to}/done; exit 3 # cronguard: name=quick%one%two",
+        f"* * * * *  echo $SHELL $CRONGUARD_JOB > {to}/plain",
+        f"* * * * *  touch {to}/never # cronguard: timout=1m",
+        f"* * * * *  cronguard run --name own -- touch {to}/own",
+        shell=place.shell,
+    )
+    run_cron(place, argv, "quick", "own")
+    assert place.records("quick")[-1]["exit_status"] == 3
+    stamp, *given = place.said("done").splitlines()
+    assert stamp.isdigit()
+    assert given == ["one", "two"]
+    until("the plain line", lambda: place.said("plain").endswith("\n"), PATIENCE_S)
+    shell, name = place.said("plain").split()
+    assert (shell, name[:5]) == ("/bin/sh", "echo-")
+    assert not Path(to, "never").exists()
+
+
+def test_cron_runs_a_wrapped_crontab_as_it_ran_before(place: Place) -> None:
+    """Every line does under its guard what it did without: quotes, pipes, % and standard input."""
+    to = place.folder
+    lines = [
+        f'* * * * * echo "it\'s $((1 + 1))" | tr a-z A-Z > {to}/pipe',
+        f"* * * * * /bin/date '+\\%Y \\x' > {to}/year",
+        f"* * * * * cat > {to}/input%one%two",
+        f"* * * * * touch {to}/plain",
+    ]
+    argv = crontab(place, *lines)
+    table = f"{to}/crontab.root"
+    said = place.call("crontab", "wrap", "--yes", table)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count(b"# wrapped") == 4
+    assert place.call("crontab", "list", table).stdout.count(b" run ") >= 4
+    names = ("echo", "date", "cat", "touch")
+    run_cron(place, argv, *names)
+    assert [place.records(job)[-1]["outcome"] for job in names] == ["succeeded"] * 4
+    assert place.said("pipe") == "IT'S 2\n"
+    year, rest = place.said("year").split()
+    assert (year.isdigit(), rest) == (True, "\\x")
+    assert place.said("input").split() == ["one", "two"]
+    assert Path(to, "plain").exists()
+
+
+def run_cron(place: Place, argv: list[str], *jobs: str) -> None:
+    """Let cron run until each of the jobs has ended once."""
+    cron = subprocess.Popen(argv, env=place.env, stdin=subprocess.DEVNULL, preexec_fn=die_with_us)
+    place.started.append(cron)
+    for job in jobs:
+        until(f"the end of {job}", partial(ended, place, job), PATIENCE_S)
+    cron.kill()  # unshare ignores TERM; its own KILL takes the namespace with it
+    cron.wait()
 
 
 def ended(place: Place, job: str) -> bool:

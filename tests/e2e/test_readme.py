@@ -78,7 +78,7 @@ def test_the_installation_works(copy: Path, tmp_path: Path) -> None:
 
 def test_the_crontab_lines_run(place: Place) -> None:
     """Each line's command does, given to the shell as cron gives it, what its job is."""
-    lines = [line for line in readme.block("crontab").lines if "cronguard" in line]
+    lines = [line for line in readme.block("crontab", "cronguard run").lines if "cronguard" in line]
     said = []
     for line in lines:
         command = line.split(maxsplit=5)[5]
@@ -89,6 +89,41 @@ def test_the_crontab_lines_run(place: Place) -> None:
     assert said == ["invoices --all\n", "", "fetch-rates\n"]
     names = ("invoices", "backup", "rates")
     assert [place.records(name)[0]["outcome"] for name in names] == ["succeeded"] * 3
+
+
+def test_the_lines_below_cronguard_sh_run(place: Place) -> None:
+    """Each line, given to cronguard-sh as cron gives it, is guarded under its name."""
+    first, *lines = readme.block("crontab", "cronguard-sh").lines
+    assert first == "SHELL=/usr/bin/cronguard-sh"
+    said = []
+    for line in lines[1:]:
+        command = place.local(line.split(maxsplit=5)[5])
+        done = subprocess.run(
+            [place.shell, "-c", command], env=place.env, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, ""), line
+        said.append(done.stdout)
+    assert said == ["invoices --all\n", "", "fetch-rates\n"]
+    assert [place.records(name)[0]["outcome"] for name in ("backup", "rates")] == ["succeeded"] * 2
+
+
+def test_the_crontab_commands_run(place: Place) -> None:
+    """In their order: what was wrapped is listed as guarded, and is unwrapped to what it was."""
+    table = place.folder / "table"
+    place.script(
+        "bin/crontab", f'#!/bin/sh\n[ "$1" = -l ] || exec cat > {table}\nexec cat {table}\n'
+    )
+    text = "*/5 * * * * /opt/app/invoices --all | cat\n@daily fetch-rates\n"
+    table.write_text(text)
+    wrapped = ""
+    for line in readme.block("sh", "crontab wrap").lines:
+        done = shell(place, line)
+        assert done.returncode == (1 if "lint" in line else 0), done.stderr
+        assert "fetch-rates" in done.stdout or "lint" in line
+        wrapped = wrapped or (table.read_text() if "--option" in line else "")
+        assert "lint" not in line or "the timeout of 2h is longer than the 5m" in done.stdout
+    assert wrapped.count("--timeout=2h") == 2
+    assert table.read_text() == text
 
 
 @pytest.mark.parametrize("line", READING)
@@ -144,7 +179,7 @@ def test_the_configuration_examples_are_accepted(place: Place, text: str) -> Non
 
 def test_the_crontab_example_names_commands_as_the_readme_does() -> None:
     """examples/crontab is the README's, with comments."""
-    shown = [line for line in readme.block("crontab").lines if "rates" not in line]
+    shown = [line for line in readme.block("crontab", "cronguard run").lines if "rates" not in line]
     lines = source.read("examples/crontab").splitlines()
     assert [line for line in lines if line[:1] != "#"] == shown
 

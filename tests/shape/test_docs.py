@@ -21,7 +21,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 VARIABLE = re.compile(r"CRONGUARD_[A-Z_]+[A-Z]")
 FOREIGN_FLAGS = {"--all", "--now"}
 """Of the commands in the examples, not of cronguard."""
-OWN_VARIABLES = {"CRONGUARD_STATE_DIR"}
+OWN_VARIABLES = {"CRONGUARD_STATE_DIR", "CRONGUARD_SHELL"}
 FOR_THE_CHILD = {"CRONGUARD_JOB", "CRONGUARD_RUN_ID", "CRONGUARD_ATTEMPT"}
 FOR_THE_CHILD |= {"CRONGUARD_TOKEN", "CRONGUARD_DEADLINE", "CRONGUARD_SLOT"}
 

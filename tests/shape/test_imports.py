@@ -27,36 +27,30 @@ import os, sys
 end = os._exit
 def dump(status):
     if os.getpid() == keeper:
-        with open(sys.argv[-1], "w") as file:
+        with open(os.environ["SEEN"], "w") as file:
             file.write(" ".join(sys.modules))
     end(status)
 keeper = os.getpid()
 os._exit = dump
 sys.argv[0] = "cronguard"
 sys.path.append(os.environ["SITE"])  # where hiredis is; without all that `site` loads
-from cronguard.__main__ import main
-main()
+from cronguard.__main__ import main, shell
+shell() if sys.argv[1] == "-c" else main()
 """
 
 
 def loaded_by_run(folder: Path, store: str, *args: str) -> set[str]:
     """Return the modules that the keeper had loaded at the end of a run, and not before it."""
+    return loaded_by(folder, store, "run", *args, "--", "sh", "-c", "sleep 0.4")
+
+
+def loaded_by(folder: Path, store: str, *args: str) -> set[str]:
+    """Return the modules that a run by these arguments loads; `-c TEXT` is for cronguard-sh."""
     seen = folder / "modules"
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(source.ROOT)}
     env |= {"CRONGUARD_STATE_DIR": str(folder / "state"), "CRONGUARD_STORE": store}
-    argv = [
-        sys.executable,
-        "-S",
-        "-c",
-        DUMP,
-        "run",
-        *args,
-        "--",
-        "sh",
-        "-c",
-        "sleep 0.4",
-        str(seen),
-    ]
+    argv = [sys.executable, "-S", "-c", DUMP, *args]
+    env["SEEN"] = str(seen)
     env["SITE"] = str(Path(hiredis.__file__).parents[1])
     done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -89,6 +83,14 @@ def test_slots_of_a_period_load_nothing_heavy(tmp_path: Path, store: str) -> Non
     loaded = loaded_by_run(tmp_path, store, "-n", "job", *options)
     assert "cronguard.config.rules" in loaded
     assert not loaded & {*HEAVY.split(), "cronguard.config.schedule", "zoneinfo"}
+
+
+def test_a_line_of_cronguard_sh_loads_nothing_heavy(tmp_path: Path, store: str) -> None:
+    """It is the same run: no drag there, either."""
+    loaded = loaded_by(tmp_path, store, "-c", "sleep 0.4 # cronguard: name=job timeout=1m")
+    assert {"cronguard.runtime.keeper", "cronguard.config.comment"} <= loaded
+    assert not loaded & set(HEAVY.split())
+    assert not {name for name in loaded if name.startswith("cronguard.admin")}
 
 
 def test_a_run_loads_only_the_store_it_uses(tmp_path: Path) -> None:
