@@ -74,7 +74,7 @@ def list_lines(*, paths: tuple[str, ...], user: str, has_user: bool | None, as_j
     rows = [
         [
             printable(f"{fact['file']}:{fact['line']}", 80),
-            printable(fact["schedule"], 60),
+            printable(" ".join(str(fact["schedule"]).split()), 60),
             printable(fact["user"] or "-", 32),
             printable(fact["name"] or "-", 140),
             printable(fact["guarded_by"] or "-"),

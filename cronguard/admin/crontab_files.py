@@ -8,6 +8,7 @@ whatever lies in /etc/cron.d.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -134,7 +135,8 @@ def tables(paths: tuple[str, ...], user: str, has_user: bool | None) -> list[Tab
 
 
 def everywhere() -> list[Table]:
-    """Return our own crontab and those of the system that can be read."""
+    """Return our own crontab, if there is such a thing here, and the system's that we may read."""
+    own = [Table()] if shutil.which("crontab") else []
     files = [SYSTEM]
     try:
         names = sorted(os.listdir(FOLDER))
@@ -143,7 +145,7 @@ def everywhere() -> list[Table]:
     files += [
         f"{FOLDER}/{name}" for name in names if name.replace("-", "").replace("_", "").isalnum()
     ]
-    return [Table(), *[Table(p, has_user=True) for p in files if os.access(p, os.R_OK)]]
+    return [*own, *[Table(p, has_user=True) for p in files if os.access(p, os.R_OK)]]
 
 
 def _has_user(path: str) -> bool:

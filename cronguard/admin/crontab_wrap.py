@@ -39,7 +39,7 @@ _OF_THE_SHELL = frozenset((
     "wait", "while",
 ))  # fmt: skip
 """What only a shell can do."""
-_INTERPRETERS = re.compile(r"(?:python|perl|ruby|node|php|bash|sh|dash)[0-9.]*")
+_INTERPRETERS = re.compile(r"(?:python|perl|ruby|node|php|bash|sh|dash|run-parts)[0-9.]*")
 _SKIPPED = {"exec", "sudo", "nice", "ionice", "env", "nohup", "time", "flock", "chronic", "timeout"}
 _TESTS = {"cd", "test", "[", "[[", ".", "source", "umask", "export", "set", "sleep"}
 

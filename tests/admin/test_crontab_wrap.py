@@ -110,6 +110,7 @@ def test_a_wrapped_line_means_what_it_meant(folder: Path, command: str) -> None:
         ("A=1 b", "cronguard run --name=b --shell 'A=1 b' # wrapped"),
         ("python3 -m app.sync", "cronguard run --name=app.sync -- python3 -m app.sync # wrapped"),
         ("nice php /srv/c.php x", "cronguard run --name=c -- nice php /srv/c.php x # wrapped"),
+        ("run-parts /a/b.d", "cronguard run --name=b.d -- run-parts /a/b.d # wrapped"),
         ("echo a\r", "cronguard run --name=echo --shell 'echo a\r' # wrapped"),
     ],
 )  # fmt: skip
