@@ -10,10 +10,10 @@ from cronguard.admin import crontab_times as times
 from cronguard.admin.crontab_lines import Entry
 from cronguard.admin.crontab_seen import Guard, guard_of
 from cronguard.admin.crontab_wrap import LONGEST
-from cronguard.admin.dry_run import spell_duration
 from cronguard.config import comment
 from cronguard.config.comment import MARK
 from cronguard.config.options import OPTIONS, ConfigError
+from cronguard.config.values import duration_text
 from cronguard.core.messages import printable
 
 _DURATIONS = [
@@ -135,9 +135,9 @@ def _guard(entry: Entry, host: Host) -> Iterator[tuple[str, str]]:
     except times.Impossible:
         return
     if limit and period and limit > period * 1000:
-        every = spell_duration(period * 1000)
+        every = duration_text(period * 1000)
         yield (
-            f"the timeout of {spell_duration(limit)} is longer than the {every} between two runs",
+            f"the timeout of {duration_text(limit)} is longer than the {every} between two runs",
             f"set it to less than {every}, or start it less often",
         )
 
