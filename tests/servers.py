@@ -155,7 +155,7 @@ class Server:
     def client(self) -> redis.Redis:
         """Return a client for the test's own questions; the caller closes it."""
         if self.patience_s is None:
-            return redis.Redis(unix_socket_path=self.socket, protocol=2)
+            return redis.Redis(unix_socket_path=self.socket, protocol=2, socket_timeout=30)
         return redis.Redis(
             unix_socket_path=self.socket,
             protocol=2,

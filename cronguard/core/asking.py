@@ -118,10 +118,11 @@ class Asking(Ending):
         return [said, *self._close_up(now, release=reason == "wait_expired", forget_slot=True)]
 
     def _ask_failed(self, event: ev.Unavailable, now: int) -> list[Action]:
-        self._why = event.why
         self._trouble += 1
         if self._store_until is not None and now >= self._store_until:
+            self._why = self._why or event.why  # the last attempt was cut short: it knows less
             return self._store_failed(now)
+        self._why = event.why
         self.phase = WAITING
         retry_at = now + backoff(self._trouble, self.times.backoff, self.jitter)
         left = (self._store_until or retry_at) - retry_at

@@ -28,7 +28,9 @@ from tests.clusters import Cluster
 from tests.sentinels import Watch
 from tests.servers import Server
 
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
+ATTEMPT_MS = 10_000
+"""What an answer may take that is to come: no test is about how fast it does."""
 PX = 35_000
 JOB = "backup"
 PASSWORD = "s3cret"
@@ -180,7 +182,7 @@ class QuorumHarness:
     def open(self, claim: Claim) -> LeaseStore:
         from cronguard.stores.open import open_lease
 
-        return open_lease(self._url, claim, 2_000)
+        return open_lease(self._url, claim, ATTEMPT_MS)
 
     def history(self, namespace: str | None = None) -> Steering:
         from cronguard.stores.quorum_history import open_history
@@ -234,7 +236,7 @@ class LeastRights:
     def open(self, claim: Claim) -> LeaseStore:
         from cronguard.stores.open import open_lease
 
-        return open_lease(self._url, claim, 2_000)
+        return open_lease(self._url, claim, ATTEMPT_MS)
 
     def history(self, namespace: str | None = None) -> Steering:
         from cronguard.stores.open import open_history

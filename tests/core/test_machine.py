@@ -262,6 +262,13 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (400, TICK, "acquire"),
         (5_000, TICK, "say store_unavailable, spool, exit 122"),
     ], ends(rec.STORE_UNAVAILABLE, 122, "connection refused")),
+    ("R1: an attempt that was cut short says less than the one before it", {}, [
+        *ASKING,
+        (50, NO_STORE, ""),
+        (4_990, TICK, "acquire"),
+        (5_000, ev.Unavailable("acquire", "no answer within 0.01s"),
+         "say store_unavailable, spool, exit 122"),
+    ], ends(rec.STORE_UNAVAILABLE, 122, "connection refused")),
     ("R2: no answer at all", {}, [
         *ASKING,
         (5_000, TICK, "say store_unavailable, spool, exit 122"),

@@ -197,7 +197,7 @@ class Lab:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
-        end = time.monotonic() + 3
+        end = time.monotonic() + 10
         left = self.marked()
         while left and time.monotonic() < end:
             time.sleep(0.01)

@@ -61,7 +61,8 @@ def test_l3_a_renewal_whose_reply_is_lost_changes_nothing(remote: Lab, postman: 
     run.says("renews the lock again")
     assert run.end() == 7
     [record] = remote.records("job")
-    assert (record["outcome"], record["renew_failures"]) == ("failed", 1)
+    assert record["outcome"] == "failed"
+    assert record["renew_failures"] >= 1  # type: ignore[operator]
     assert record["renewals"] >= 1  # type: ignore[operator]
 
 
@@ -94,7 +95,7 @@ def test_a_request_that_a_frozen_store_wakes_up_to_leases_nothing(
     assert remote.call("run", "-n", "job", "--", "true").returncode == 0
     with Postman(("127.0.0.1", own_server.port)) as postman:
         postman.hold = SHA1["acquire"].encode()
-        options = ("--store", postman.url, "--store-timeout", "1s")
+        options = ("--store", postman.url, "--store-timeout", "20s")
         gone = remote.call("run", "-n", "job", *TTL, *options, "--", "true")
         assert postman.held.is_set()
         # The retry on a second connection was granted and ended: only the first is held back.

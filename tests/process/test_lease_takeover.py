@@ -125,8 +125,10 @@ def other_boot(folder: Path) -> tuple[str, ...]:
 def test_h12_after_a_reboot_the_embedded_store_is_free(local: Lab) -> None:
     """H12: whoever held a lease before the boot is dead; its record is abandoned."""
     run = Guarded(local, *LONG).ready()
-    for pid in (local.guardian_of(run.pid), run.pid):
-        os.kill(pid, signal.SIGKILL)
+    both = (run.pid, local.guardian_of(run.pid))
+    for signum in (signal.SIGSTOP, signal.SIGKILL):  # neither is to see the other's death
+        for pid in both:
+            os.kill(pid, signum)
     until("the tree to be gone", lambda: not local.marked())
     prefix = other_boot(local.folder)
     after = Guarded(local, *LONG, prefix=prefix).ready()

@@ -14,7 +14,7 @@ import pytest
 from tests.process.lab import Lab
 from tests.process.witness import TTL, Guarded, holder, wait_for_renewal
 
-SOON = ("--store-timeout", "700ms")
+SOON = ("--store-timeout", "2s")
 
 
 def attempt(lab: Lab, *options: str) -> tuple[int, bytes]:
@@ -35,7 +35,7 @@ def test_r26_a_database_that_others_keep_locked_is_waited_for(local: Lab) -> Non
     """R26: busy: 122 at the start; while it runs, a warning; at the end, the record is kept."""
     db = sqlite3.connect(database(local), isolation_level=None)
     try:
-        run = Guarded(local, *TTL).ready()
+        run = Guarded(local, "--ttl", "30s").ready()
         db.execute("BEGIN IMMEDIATE")
         status, said = attempt(local, "--namespace", "elsewhere")
         assert (status, b"kept it locked" in said) == (122, True), said

@@ -42,7 +42,7 @@ def test_l18_the_dead_mans_timer_kills_in_whatever_state(stopped: bool) -> None:
     """L18: at its moment, also who is stopped."""
 
     def wait() -> None:
-        kernel.DeadMan().arm(now_ms() + 200)
+        kernel.DeadMan().arm(now_ms() + 1_000)
         time.sleep(60)
 
     begun = time.monotonic()
@@ -51,7 +51,7 @@ def test_l18_the_dead_mans_timer_kills_in_whatever_state(stopped: bool) -> None:
         until("its timer", Path(f"/proc/{pid}/timers").read_text)
         os.kill(pid, signal.SIGSTOP)
     assert end_of(pid) == -signal.SIGKILL
-    assert 0.19 < time.monotonic() - begun < 2
+    assert time.monotonic() - begun > 0.99, "not before its moment"
 
 
 def test_a_moment_that_is_past_kills_at_once_and_disarm_calls_it_off() -> None:
@@ -63,9 +63,9 @@ def test_a_moment_that_is_past_kills_at_once_and_disarm_calls_it_off() -> None:
 
     def called_off() -> None:
         timer = kernel.DeadMan()
-        timer.arm(now_ms() + 50)
+        timer.arm(now_ms() + 1_000)
         timer.disarm()
-        time.sleep(0.15)  # what must not happen has no event to wait for
+        time.sleep(1.2)  # what must not happen has no event to wait for
 
     assert end_of(in_child(late)) == -signal.SIGKILL
     assert end_of(in_child(called_off)) == 0

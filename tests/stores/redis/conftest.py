@@ -8,7 +8,7 @@ import pytest
 
 from cronguard.core.spec import Claim
 from tests.servers import FLAVOURS, Server, binary, start_server
-from tests.stores.redis.helpers import Asker
+from tests.stores.redis.helpers import ATTEMPT_MS, Asker
 
 
 @pytest.fixture(scope="session", params=FLAVOURS)
@@ -61,7 +61,9 @@ def asker(server: Server) -> Iterator[Callable[..., Asker]]:
     """Make askers; they are closed after the test."""
     made: list[Asker] = []
 
-    def make(claim: Claim | None = None, url: str | None = None, attempt: int = 2_000) -> Asker:
+    def make(
+        claim: Claim | None = None, url: str | None = None, attempt: int = ATTEMPT_MS
+    ) -> Asker:
         made.append(Asker(url or server.url, claim, attempt))
         return made[-1]
 

@@ -14,7 +14,9 @@ from cronguard.stores.redis.census import Census
 from cronguard.stores.redis.history import RedisHistory
 from cronguard.stores.redis.lease import RedisLease, open_lease
 
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
+ATTEMPT_MS = 10_000
+"""What an answer may take that is to come: no test is about how fast it does."""
 PX = 35_000
 
 
@@ -59,7 +61,7 @@ class Asker:
         self,
         url: str,
         of: Claim | None = None,
-        attempt: int = 2_000,
+        attempt: int = ATTEMPT_MS,
         *,
         met: Met | None = None,
         strict: bool = False,

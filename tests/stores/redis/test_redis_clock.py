@@ -64,13 +64,13 @@ def test_what_is_given_back_too_late_by_a_clock_that_was_set_back(
     with Proxy(("127.0.0.1", server.port)) as proxy:
         first = Asker(proxy.url, claim("job"))
         first.finish()  # the server knows the script
-        one = Asker(proxy.url, claim("job"), 300)
+        one = Asker(proxy.url, claim("job"), 1_500)
         one.granted()
         proxy.keep_back = SHA1["close"].encode()
         undo = Close(None, outcome="", ended_wall=0, forget_slot=True)
         assert isinstance(one.ask(undo), Unavailable)
         grant = one.granted()
-        clock.step(-2_000)
+        clock.step(-60_000)
         proxy.let_go.set()
         assert proxy.arrived.wait(20)
         assert isinstance(one.renew(grant), Renewed)

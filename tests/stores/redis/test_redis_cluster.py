@@ -69,7 +69,7 @@ def asker(cluster: Cluster) -> Iterator[Asking]:
     made: list[Asker] = []
 
     def make(url: str = "", *, replicas: int = 0, job: str = JOB) -> Asker:
-        made.append(Asker(url or cluster.url, claim(job, replicas=replicas)))
+        made.append(Asker(url or cluster.url, claim(job, replicas=replicas), 2_000))
         return made[-1]
 
     yield make
@@ -141,7 +141,7 @@ def test_a_held_lock_is_never_given_again_while_its_slot_moves(
         cluster.end_move(JOB, target)
         assert isinstance(holder.renew(grant), Renewed)
         other = directly(source)
-        assert isinstance(other.acquire(), Held)
+        assert isinstance(until(other.acquire, Held), Held)
         other.store.close()
         source, target = target, source
     assert isinstance(holder.finish(), Closed)

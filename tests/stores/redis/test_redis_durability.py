@@ -104,8 +104,8 @@ def test_a_new_server_is_trusted_but_has_no_vote_yet(own_server: Starting, host:
 
 def test_the_quarantine_ends(own_server: Starting, host: Hosts) -> None:
     """R14, R20: when a lease time has passed since the start, on the connection that stands."""
-    asker = host(own_server(), px=3_000, strict=True)
-    deadline = time.monotonic() + 20
+    asker = host(own_server(), px=6_000, strict=True)
+    deadline = time.monotonic() + 30
     assert isinstance(asker.acquire(), Unavailable)
     while not isinstance(asker.acquire(), Granted):
         assert time.monotonic() < deadline
@@ -162,7 +162,7 @@ def pair(own_server: Starting) -> tuple[Server, Server]:
 
 def in_step(master: Server, replicas: int) -> None:
     """Wait until so many replicas follow, by what the waiting connection wrote itself."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     with master.client() as client:
         while True:
             client.set("probe", "1")
@@ -171,15 +171,31 @@ def in_step(master: Server, replicas: int) -> None:
             assert time.monotonic() < deadline
 
 
-def wary(url: str, replicas: int, attempt: int = 600) -> Asker:
+def wary(url: str, replicas: int, attempt: int = 1_500) -> Asker:
     """Return an asker that wants the word of so many replicas."""
     return Asker(url, claim("job", px=PX, replicas=replicas), attempt)
+
+
+def until(ask: Callable[[], Event], kind: type[Event]) -> Event:
+    """Ask until the answer is of this kind: the replica may be late for an attempt, not for all."""
+    deadline = time.monotonic() + 30
+    while not isinstance(event := ask(), kind):
+        assert isinstance(event, Unavailable), described(event)
+        assert time.monotonic() < deadline, described(event)
+    return event
+
+
+def taken(asker: Asker) -> Granted:
+    """Take the lease, with the word of the replica."""
+    event = until(asker.acquire, Granted)
+    assert isinstance(event, Granted)
+    return event
 
 
 def test_a_grant_that_the_replica_has_counts(pair: tuple[Server, Server]) -> None:
     """min_replicas: acquire and renew come back with the word of the replica."""
     master, replica = pair
-    asker = wary(master.tcp_url, 1)
+    asker = wary(master.tcp_url, 1, 20_000)
     grant = asker.granted()
     assert replica.do("EXISTS", "cg:{job}:l:0") == 1
     assert isinstance(asker.renew(grant), Renewed)
@@ -194,11 +210,11 @@ def test_a_grant_that_too_few_replicas_have_is_given_back(pair: tuple[Server, Se
     asker = wary(master.tcp_url, 1)
     event = asker.acquire()
     assert "only 0 of its replicas took it over, and 1 must" in why(event, Unavailable)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while master.do("EXISTS", "cg:{job}:l:0", "cg:{job}:o", "cg:{job}:h", "cg:{job}:r"):
         asker.store.events(now_ms())
         assert time.monotonic() < deadline
-    other = Asker(master.tcp_url, claim("job", px=PX), 600)
+    other = Asker(master.tcp_url, claim("job", px=PX))
     assert isinstance(other.acquire(), Granted)
     other.store.close()
     asker.store.close()
@@ -209,12 +225,12 @@ def test_a_renewal_that_too_few_replicas_have_does_not_count(pair: tuple[Server,
     """min_replicas, R16: a master whose replicas follow another one extends nobody's lease."""
     master, replica = pair
     asker = wary(master.tcp_url, 1)
-    grant = asker.granted()
+    grant = taken(asker)
     replica.do("REPLICAOF", "NO", "ONE")
     assert isinstance(asker.renew(grant), Unavailable)
     replica.do("REPLICAOF", "127.0.0.1", master.port)
     in_step(master, 1)
-    assert isinstance(asker.renew(grant), Renewed)
+    until(lambda: asker.renew(grant), Renewed)
     asker.store.close()
 
 
@@ -242,13 +258,13 @@ def test_an_end_that_too_few_replicas_have_is_told_again(pair: tuple[Server, Ser
     """min_replicas, R15: the lock is free at once, and the record is not taken for safe."""
     master, replica = pair
     asker = wary(master.tcp_url, 1)
-    asker.granted()
+    taken(asker)
     replica.pause()
     assert "only 0 of its replicas" in why(asker.finish(), Unavailable)
     assert master.do("EXISTS", "cg:{job}:l:0") == 0
     replica.resume()
     in_step(master, 1)
-    assert isinstance(asker.finish(), Closed)
+    until(asker.finish, Closed)
     assert replica.do("HGET", "cg:{job}:n", "succeeded") == b"1"
     asker.store.close()
 
@@ -283,7 +299,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 def test_a_holder_whose_connection_breaks_is_woken(server: Server, proxy: Proxy) -> None:
     """R14, R21: once it watches its job; the run then asks for its lease at once."""
-    asker = Asker(proxy.url, claim("job", px=PX), 2_000)
+    asker = Asker(proxy.url, claim("job", px=PX))
     grant = asker.granted()
     asker.store.watch_job(now_ms())
     asker.store.events(now_ms())
@@ -296,9 +312,9 @@ def test_a_holder_whose_connection_breaks_is_woken(server: Server, proxy: Proxy)
 def test_a_grant_whose_replicas_stay_silent_is_given_back(server: Server, proxy: Proxy) -> None:
     """min_replicas: also when the answer to WAIT does not come, and the attempt is over."""
     proxy.lose_replies = b"WAIT"
-    asker = Asker(proxy.url, claim("job", replicas=1), 500)
+    asker = Asker(proxy.url, claim("job", replicas=1), 1_500)
     assert "no answer" in why(asker.acquire(), Unavailable)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while server.do("EXISTS", "cg:{job}:l:0"):
         assert time.monotonic() < deadline
         assert asker.store.events(now_ms()) == []

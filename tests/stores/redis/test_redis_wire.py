@@ -23,11 +23,11 @@ from cronguard.core.events import (
     Unavailable,
     Woken,
 )
-from cronguard.stores.contract import Close, Renew
+from cronguard.stores.contract import Acquire, Close, Renew
 from cronguard.stores.redis.scripts import SHA1, source
 from tests.proxy import Proxy
 from tests.servers import Server, free_port
-from tests.stores.redis.helpers import Asker, claim, described, now_ms, why
+from tests.stores.redis.helpers import Asker, claim, described, now_ms, record, why
 
 Asking = Callable[..., Asker]
 Starting = Callable[..., Server]
@@ -88,11 +88,11 @@ def test_the_connection_has_a_name(server: Server, asker: Asking) -> None:
 
 def test_an_acquire_whose_reply_is_lost_is_granted_again(proxy: Proxy, asker: Asking) -> None:
     """L2: the same run asks again and gets the same token, also when the try timed out."""
-    one = asker(url=proxy.url, attempt=300)
+    one = asker(url=proxy.url, attempt=1_500)
     proxy.lose_replies = b"EVAL"
     proxy.lose_count = 2  # by SHA1, and with the text when the server does not know it
     event = one.acquire()
-    assert "no answer within 0.3s" in why(event, Unavailable)
+    assert "no answer within 1.5s" in why(event, Unavailable)
     assert proxy.lost.wait(10)
     proxy.lose_replies = None
     token = one.granted().token
@@ -101,7 +101,7 @@ def test_an_acquire_whose_reply_is_lost_is_granted_again(proxy: Proxy, asker: As
 
 def test_a_renew_whose_reply_is_lost_leaves_the_lease(proxy: Proxy, asker: Asking) -> None:
     """L3: the try is Unavailable, the next renewal is fine."""
-    one = asker(url=proxy.url, attempt=300)
+    one = asker(url=proxy.url, attempt=1_500)
     grant = one.granted()
     proxy.lose_replies = b"EVALSHA"
     assert isinstance(one.renew(grant), Unavailable)
@@ -112,9 +112,12 @@ def test_sent_at_is_when_the_request_was_sent(proxy: Proxy, asker: Asking) -> No
     """A slow reply makes the lease no longer: it counts from before sending."""
     proxy.delay = 0.1
     one = asker(url=proxy.url)
-    before = now_ms()
-    grant = one.granted()
-    assert before <= grant.sent_at <= before + 100 <= now_ms()
+    asked_at = now_ms()
+    one.store.send(Acquire(record(one.claim)), asked_at)
+    grant = one.next()
+    assert isinstance(grant, Granted), described(grant)
+    assert grant.sent_at == asked_at
+    assert now_ms() - asked_at >= 100, "or it was not slow"
 
 
 # --- servers that are not there, or not what they should be
@@ -162,14 +165,15 @@ def test_a_stopped_server_ends_with_the_attempt(own_server: Starting, asker: Ask
         assert "no answer" in why(one.acquire(), Unavailable)
     finally:
         server.resume()
-    whole_run(one)
+    whole_run(asker(one.claim, server.tcp_url))
 
 
 def test_a_late_acquire_creates_nothing(own_server: Starting, asker: Asking) -> None:
     """R2: a server that wakes up runs what waited in its sockets: nobody is there to use it."""
     server = own_server()
-    one = asker(url=server.url, attempt=200)
-    assert isinstance(one.renew(Granted(0, 1, 0, 0)), Gone)  # the connection stands
+    one = asker(url=server.url, attempt=1_000)
+    while not isinstance(one.renew(Granted(0, 1, 0, 0)), Gone):  # until the connection stands
+        pass
     server.pause()
     try:
         assert isinstance(one.acquire(), Unavailable)
@@ -182,7 +186,7 @@ def test_a_late_acquire_creates_nothing(own_server: Starting, asker: Asking) -> 
 def test_an_answer_that_came_while_we_were_stopped_is_taken(server: Server, asker: Asking) -> None:
     """L18: what came in time counts, though we look later than the attempt's end."""
     server.do("SCRIPT", "LOAD", source("renew"))
-    one = asker(attempt=100)
+    one = asker(attempt=2_000)
     grant = one.granted()
     one.store.send(Renew(grant.token, grant.index), now_ms())
     came = select.poll()
@@ -195,7 +199,7 @@ def test_an_answer_that_came_while_we_were_stopped_is_taken(server: Server, aske
 def test_what_is_given_back_too_late_takes_no_later_grant(proxy: Proxy, asker: Asking) -> None:
     """R19: on its way for longer than its attempt, it arrives after the run was granted anew."""
     asker(url=proxy.url).finish()  # the server knows the script
-    one = asker(url=proxy.url, attempt=300)
+    one = asker(url=proxy.url, attempt=1_500)
     one.granted()
     proxy.keep_back = SHA1["close"].encode()
     undo = Close(None, outcome="", ended_wall=0, forget_slot=True)
@@ -263,11 +267,18 @@ def test_a_server_that_restarted_is_found_again(own_server: Starting, asker: Ask
     assert isinstance(one.renew(grant), Renewed)
 
 
+GREETING = b"%1\r\n+role\r\n+master\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n" + 2 * (
+    b"$32\r\nrun_id:a\r\nuptime_in_seconds:99\r\n\r\n"
+)
+"""What a server answers to HELLO, TIME and twice INFO."""
+
+
 def test_a_server_that_always_hangs_up_is_given_up(asker: Asking) -> None:
     """R21: only one connection is replaced; nobody is asked for ever."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         over = threading.Event()
+        asked: list[bytes] = []
 
         def hang_up() -> None:
             while True:
@@ -276,7 +287,8 @@ def test_a_server_that_always_hangs_up_is_given_up(asker: Asking) -> None:
                     if over.is_set():
                         return
                     accepted.recv(4096)
-                    accepted.sendall(b"%1\r\n+role\r\n+master\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n")
+                    accepted.sendall(GREETING)
+                    asked.append(accepted.recv(4096))
 
         thread = threading.Thread(target=hang_up)
         thread.start()
@@ -285,6 +297,7 @@ def test_a_server_that_always_hangs_up_is_given_up(asker: Asking) -> None:
         socket.create_connection(("127.0.0.1", port)).close()
         thread.join(10)
     assert isinstance(event, Unavailable), described(event)
+    assert [b"EVALSHA" in script for script in asked] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +372,7 @@ def test_misconf_is_quoted(own_server: Starting, asker: Asking) -> None:
     grant = one.granted()
     (server.folder / "dump.rdb").mkdir()
     server.do("BGSAVE")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while b"rdb_last_bgsave_status:err" not in raw_info(server):
         assert time.monotonic() < deadline, "BGSAVE never failed"
     assert "MISCONF" in why(one.renew(grant), Unavailable)
@@ -428,10 +441,9 @@ def test_a_busy_script_may_pass(own_server: Starting, asker: Asking) -> None:
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(server.socket)
         other.sendall(b"*3\r\n$4\r\nEVAL\r\n$17\r\nwhile true do end\r\n$1\r\n0\r\n")
-        deadline = time.monotonic() + 10
-        while not isinstance(event := one.renew(grant), Unavailable):
+        deadline = time.monotonic() + 30
+        while "BUSY" not in getattr(one.renew(grant), "why", ""):
             assert time.monotonic() < deadline
-        assert "BUSY" in event.why
         server.do("SCRIPT", "KILL")
         assert b"killed" in other.recv(4096).lower()
     assert isinstance(one.renew(grant), Renewed)
@@ -450,7 +462,7 @@ def test_too_many_clients_may_pass(own_server: Starting, asker: Asking) -> None:
     assert "max number of clients" in text or "closed" in text or "reset" in text
     for holder in holders:
         holder.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not isinstance(one.acquire(), Granted):
         assert time.monotonic() < deadline
 
@@ -549,7 +561,7 @@ def test_a_stop_reaches_the_run_that_is_meant(server: Server, asker: Asking) -> 
     other.store.watch_job(now_ms())
     other.renew(others)
     channel = one.key("e")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while server.do("PUBLISH", channel, "nothing") != 2:
         assert time.monotonic() < deadline
         one.store.events(now_ms())
@@ -587,7 +599,7 @@ def test_requests_sent_together_are_answered_in_order(server: Server, asker: Ask
     one.store.send(Renew(grant.token + 1, grant.index), now_ms())
     one.store.send(one.closing(), now_ms())
     events: list[Event] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(events) < 3 and time.monotonic() < deadline:
         events += one.store.events(now_ms())
     assert [type(event) for event in events] == [Renewed, Taken, Closed]

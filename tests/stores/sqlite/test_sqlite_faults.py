@@ -67,7 +67,7 @@ def test_a_locked_database_is_unavailable_within_bounds(one: Run, path: Path) ->
     other.execute("BEGIN IMMEDIATE")
     before = now_ms()
     assert "locked" in why(one, Unavailable)
-    assert BUSY_MS - 50 <= now_ms() - before < 20 * BUSY_MS
+    assert now_ms() - before >= BUSY_MS - 50
     other.execute("ROLLBACK")
     other.close()
     one.granted()
