@@ -220,8 +220,10 @@ class Host:
     def _feed(self, event: Event, now: int) -> None:
         if self._run is None:
             return
+        life = self._life
         for action in self._run.step(event, now):
-            self._perform(action, now)
+            if life == self._life:  # else the timer that it set was due, and has killed it
+                self._perform(action, now)
         lease = self._run.lease if self._run is not None else None
         if lease is not None and self._alive:
             self._ends_at = lease.ends_at
@@ -275,7 +277,13 @@ class Host:
         self.after(length + 20, ev.Exited(0, 0))
 
     def _arm(self, moment: int) -> None:
-        """Have the kernel kill the keeper at *moment*; its tree is gone when the lease ends."""
+        """Have the kernel kill the keeper at *moment*; its tree is gone when the lease ends.
+
+        At once, if that is over: it was stopped since it looked at the clock.
+        """
+        if moment <= self.clock():
+            self._leave()
+            return
         self._kill_at = moment
         life = self._life
 
