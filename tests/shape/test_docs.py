@@ -31,6 +31,11 @@ def help_of_run() -> str:
     return run_command.get_help(click.Context(run_command, info_name="cronguard run"))
 
 
+def context_of(command: click.Command) -> click.Context:
+    """Return a context as the group gives one: click keeps what it learns from the first."""
+    return click.Context(command, **cli.group.context_settings)
+
+
 def commands() -> dict[str, click.Command]:
     """Return every command by its words: `status`, `config check`."""
     found: dict[str, click.Command] = {}
@@ -38,7 +43,7 @@ def commands() -> dict[str, click.Command]:
     while todo:
         name, command = todo.pop()
         if isinstance(command, click.Group):
-            context = click.Context(command)
+            context = context_of(command)
             for word in command.list_commands(context):
                 inner = command.get_command(context, word)
                 assert inner is not None, word
@@ -53,7 +58,7 @@ def all_flags() -> set[str]:
     return {
         flag
         for command in [*commands().values(), cli.group, run_command]
-        for parameter in command.get_params(click.Context(command))
+        for parameter in command.get_params(context_of(command))
         for flag in parameter.opts
     } | {"--version"}
 
@@ -72,7 +77,7 @@ def test_every_option_of_every_command_explains_itself() -> None:
     """An option without a word of help is half an option."""
     for name, command in commands().items():
         assert command.get_short_help_str() or command.help, name
-        for parameter in command.get_params(click.Context(command)):
+        for parameter in command.get_params(context_of(command)):
             if isinstance(parameter, click.Option):
                 assert parameter.help, f"{name} {parameter.opts}"
 
