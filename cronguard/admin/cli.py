@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from traceback import format_exception
 
 import click
 
@@ -12,6 +14,7 @@ from cronguard import __version__
 from cronguard.admin.groups import Group
 from cronguard.admin.output import say_error
 from cronguard.config.options import ConfigError
+from cronguard.config.resolve import Settings
 from cronguard.core import exits
 from cronguard.core.messages import printable
 from cronguard.stores.contract import Damaged, StoreDown
@@ -83,13 +86,23 @@ def main(argv: list[str]) -> int:
         return say_error(str(error), exits.STORE_DOWN)
     except StoreDown as error:
         return say_error(f"{error}\n{_CHECK_STORE}", exits.STORE_DOWN)
-    except Exception as error:  # the one place where a bug becomes a message
-        if os.environ.get("CRONGUARD_DEBUG"):
-            raise
-        what = printable(f"{type(error).__name__}: {error}")
-        text = f"internal error: {what}\n  Set CRONGUARD_DEBUG=1 for the details, and report them."
-        return say_error(text, exits.OWN_FAILURE)
+    except Exception as error:  # noqa: BLE001  the one place where a bug becomes a message
+        return say_error(_bug_text(error), exits.OWN_FAILURE)
     return status if isinstance(status, int) else exits.DONE
+
+
+def _bug_text(error: Exception) -> str:
+    """Return what to say of an error of our own; the store's password is in no line of it."""
+    from cronguard.core import redact  # noqa: PLC0415  - errors only
+
+    settings = Settings({}, os.environ)
+    with suppress(Exception):  # whatever is wrong with it: this is about another error
+        settings.store()
+    what = redact.text(f"{type(error).__name__}: {error}", settings.secrets)
+    said = f"internal error: {printable(what)}\n"
+    if os.environ.get("CRONGUARD_DEBUG"):
+        return said + redact.text("".join(format_exception(error)).rstrip(), settings.secrets)
+    return said + "  Set CRONGUARD_DEBUG=1 for the details, and report them."
 
 
 _CHECK_STORE = (

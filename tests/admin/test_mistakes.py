@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pytest
 
 from .seeds import Seeds
@@ -92,3 +95,24 @@ def test_help_of_each_command_begins_with_what_it_does(seeds: Seeds, command: st
         assert lines[0].startswith(f"Usage: cronguard {command} [OPTIONS]")
         assert lines[2].strip()
         assert "--json" in out
+
+
+@click.command()
+def broken() -> None:
+    """Raise what a careless line of ours might."""
+    raise RuntimeError("cannot parse redis://u:canary%2D1@h with 'canary-1'\x1b[31m")
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_an_error_of_our_own_never_shows_the_password(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch, debug: str
+) -> None:
+    """S2: neither the message, nor with CRONGUARD_DEBUG the traceback, has it in any spelling."""
+    monkeypatch.setenv("CRONGUARD_STORE", "redis://u:canary%2D1@h")
+    monkeypatch.setenv("CRONGUARD_DEBUG", debug)
+    monkeypatch.setitem(sys.modules, "cronguard.admin.ps", SimpleNamespace(command=broken))
+    status, out, err = seeds.say("ps")
+    assert (status, out) == (125, "")
+    assert err.startswith("cronguard: internal error: RuntimeError: cannot parse redis://u:***@h")
+    assert "canary" not in err
+    assert ("Traceback" in err) == bool(debug)

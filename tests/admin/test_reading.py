@@ -106,6 +106,11 @@ def test_no_answer_lets_a_terminal_obey(seeds: Seeds) -> None:
             assert all(c.isprintable() or c in "\n\t" for c in out + err), argv
     assert "a\tb\\x1b]0;owned" in seeds.say("logs", "backup")[1]
     assert "\x1b]0;owned" in seeds.say("logs", "--raw", "backup")[1]
+    seeds.live(host=ESCAPE, user=ESCAPE)
+    for argv in (["ps"], ["status"], ["show", "backup"], ["unlock", "backup"]):
+        for more in ([], ["--json"]):
+            said = "".join(seeds.say(*argv, *more)[1:])
+            assert all(c.isprintable() or c in "\n\t" for c in said), (argv, said)
 
 
 def test_an_unknown_job_is_told_with_what_is_near(seeds: Seeds) -> None:

@@ -221,7 +221,7 @@ def test_s4_a_state_folder_that_is_a_link_is_refused(local: Lab) -> None:
 
 
 @root
-def test_s4_a_database_or_mark_that_is_a_link_is_not_followed(local: Lab) -> None:
+def test_s4_a_database_that_is_a_link_is_not_followed(local: Lab) -> None:
     """S4: a link to another file, in the place of ours, leaves that file as it was."""
     victim = local.folder / "victim"
     victim.write_text("precious")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cronguard.core.spec import Claim, Owner
-from cronguard.runtime import outbox
+from cronguard.runtime import outbox, proof
+from cronguard.runtime.met import SERVERS, MetServers
 from cronguard.stores import contract
 from cronguard.stores.open import open_history, open_lease
 from tests.servers import binary, start_server
@@ -65,3 +68,27 @@ def test_a_record_waits_until_its_replicas_have_it(tmp_path: Path) -> None:
             assert found == (((0, []), paths) if replicas else ((1, []), []))
     finally:
         server.stop()
+
+
+def test_a_link_in_the_place_of_what_is_kept_is_not_followed(tmp_path: Path) -> None:
+    """S4: a mark, a record, what is known of a server: the file that the link names stays."""
+    state, victim, run_id = tmp_path / "state", tmp_path / "victim", "a" * 32
+    victim.write_text("precious")
+    for folder in ("dead", "outbox"):
+        (state / folder).mkdir(parents=True, mode=0o700)
+    (state / "dead" / run_id).symlink_to(tmp_path / "made")
+    (state / "outbox" / f"{run_id}.json.new").symlink_to(victim)
+    proof.leave_mark(str(state), run_id)
+    close = contract.Close(RECORD % run_id, outcome="failed", reason="", ended_wall=1)
+    with pytest.raises(OSError, match="symbolic link"):
+        outbox.keep(str(state), "redis://h", Claim("job", Owner(run_id), 35_000), close)
+    met = MetServers(str(state))
+    met.learn("redis://h", "server-1")
+    [known] = (state / SERVERS).iterdir()
+    known.unlink()
+    known.symlink_to(victim)
+    assert met.known("redis://h") == ""
+    met.learn("redis://h", "server-2")
+    assert met.known("redis://h") == "server-2"
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "made").exists()
