@@ -275,6 +275,29 @@ def test_s8_modules_in_the_way_are_not_imported(local: Lab, where: str) -> None:
     assert local.said("caught") == ""
 
 
+@pytest.mark.parametrize("more", [[], ["--debug"]])
+def test_s2_an_error_of_our_own_never_shows_the_password(local: Lab, more: list[str]) -> None:
+    """S2: a real run that fails by a bug says so without it, and ends with 125."""
+    store = "redis://someone:c4n4ry@127.0.0.1:6379/0"
+    broken = (
+        "import os, sys\n"
+        "def umask(mode):\n    raise RuntimeError('what is ' + os.environ['CRONGUARD_STORE'])\n"
+        "os.umask = umask\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", broken + START, str(ROOT), "run", *more, "--", "true"],
+        env=local.env | {"CRONGUARD_STORE": store},
+        cwd=local.folder,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 125
+    assert b"internal error: RuntimeError: what is redis://someone:***@127.0.0.1" in run.stderr
+    assert b"c4n4ry" not in run.stderr
+    assert (b"Traceback" in run.stderr) == bool(more)
+
+
 def test_what_a_command_inherits_is_as_it_was(local: Lab) -> None:
     """DESIGN 7: working folder, umask, nice, limits and stdin reach the command unchanged."""
     text = (
