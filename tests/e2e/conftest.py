@@ -16,7 +16,10 @@ from tests.shape import source
 TOOL = """#!/bin/sh
 echo "$(basename "$0")" "$@"
 """
-TOOLS = ("opt/app/invoices", "opt/backup/backup.sh", "bin/fetch-rates", "bin/load-rates")
+TOOLS = (
+    *("opt/app/invoices", "opt/app/report", "opt/backup/backup.sh"),
+    *("bin/fetch-rates", "bin/load-rates"),
+)
 """What the README's examples run."""
 
 

@@ -78,7 +78,8 @@ def test_the_installation_works(copy: Path, tmp_path: Path) -> None:
 
 def test_the_crontab_lines_run(place: Place) -> None:
     """Each line's command does, given to the shell as cron gives it, what its job is."""
-    lines = [line for line in readme.block("crontab", "cronguard run").lines if "cronguard" in line]
+    block = readme.block("crontab", "cronguard run --name rates")
+    lines = [line for line in block.lines if "cronguard" in line]
     said = []
     for line in lines:
         command = line.split(maxsplit=5)[5]
@@ -89,6 +90,16 @@ def test_the_crontab_lines_run(place: Place) -> None:
     assert said == ["invoices --all\n", "", "fetch-rates\n"]
     names = ("invoices", "backup", "rates")
     assert [place.records(name)[0]["outcome"] for name in names] == ["succeeded"] * 3
+
+
+def test_the_crontab_lines_for_several_hosts_run_once(place: Place) -> None:
+    """A second host that comes a moment later is told that another run was the one for the slot."""
+    for line in readme.block("crontab", "--once").lines:
+        command = line.split(maxsplit=5)[5].replace("--once 5m", "--once 4d")  # no border is near
+        first, second = shell(place, command), shell(place, command)
+        assert (first.returncode, first.stderr) == (0, ""), line
+        assert (second.returncode, second.stdout) == (0, ""), line
+        assert "was the one for" in second.stderr, second.stderr
 
 
 def test_the_lines_below_cronguard_sh_run(place: Place) -> None:
@@ -179,7 +190,8 @@ def test_the_configuration_examples_are_accepted(place: Place, text: str) -> Non
 
 def test_the_crontab_example_names_commands_as_the_readme_does() -> None:
     """examples/crontab is the README's, with comments."""
-    shown = [line for line in readme.block("crontab", "cronguard run").lines if "rates" not in line]
+    block = readme.block("crontab", "cronguard run --name rates")
+    shown = [line for line in block.lines if "rates" not in line]
     lines = source.read("examples/crontab").splitlines()
     assert [line for line in lines if line[:1] != "#"] == shown
 
