@@ -28,6 +28,8 @@ _COMMANDS = {
     "logs": "Show the output that was kept of a run.",
     "why": "Explain the last skip or failure of a job, and what to do.",
     "stop": "Ask a run to stop, wherever it is.",
+    "pause": "Let no run of a job start until it is resumed, or for a while.",
+    "resume": "Let a paused job run again.",
     "unlock": "Take the lock of a job away from a run that is gone.",
     "doctor": "Check store, timing and kernel: can runs be guarded here?",
     "crontab": "Show, guard and check the lines of crontabs.",

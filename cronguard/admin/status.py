@@ -6,8 +6,9 @@ import click
 
 from cronguard.admin import render
 from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_now, with_store
-from cronguard.admin.output import say_json, say_table
-from cronguard.core.messages import span
+from cronguard.admin.output import say, say_json, say_table
+from cronguard.admin.pause import pause_json, pause_text, standing
+from cronguard.core.messages import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,25 +20,28 @@ _COLUMNS = ["JOB", "STATE", "HOLDER", "SINCE", "LOCK LEFT", "LAST", "WHEN", "LAS
 class JobState:
     """What the store knows of one job now."""
 
-    def __init__(self, job: str, found: Overview) -> None:
+    def __init__(self, job: str, found: Overview, now: int) -> None:
         self.job = job
         self.leases = found.leases
         self.waiting = found.waiting
         self.last = found.last
         self.counters = found.counters
         self.damage = found.damage
+        self.paused = standing(found.paused, now)
 
     @property
     def state(self) -> str:
-        """`running`, `held` (over, but --min-hold keeps the lock) or `idle`; and who waits.
+        """`running`, `held` (over, but --min-hold keeps the lock), `paused` or `idle`; who waits.
 
         `damaged` where the store cannot read what it has of the job.
         """
         if self.damage:
             return "damaged"
         live = any(not lease.released for lease in self.leases)
-        word = "running" if live else "held" if self.leases else "idle"
-        return f"{word}, queued {len(self.waiting)}" if self.waiting else word
+        none = "paused" if self.paused else "idle"
+        word = "running" if live else "held" if self.leases else none
+        words = [word, "paused"] if self.paused and word != none else [word]
+        return ", ".join([*words, *([f"queued {len(self.waiting)}"] if self.waiting else [])])
 
     def row(self, now: int) -> list[str]:
         """Return the job's line of the table."""
@@ -62,6 +66,7 @@ class JobState:
             "queued": len(self.waiting),
             "waiting": self.waiting,
             "leases": [render.lease_json(lease) for lease in self.leases],
+            "paused": pause_json(self.paused),
             "last": self.last,
             "counters": self.counters,
             "damage": self.damage or None,
@@ -77,12 +82,15 @@ def command(*, here: Here, job: str) -> int:
         if job and not is_job(history, job):
             return no_such_job(history, job)
         seen = history.overview([job] if job else history.jobs())
-        found = [JobState(name, overview) for name, overview in seen.items()]
         label = history.label
     now = wall_now()
+    found = [JobState(name, overview, now) for name, overview in seen.items()]
     if here.as_json:
         say_json([state.as_json() for state in found])
     else:
         empty = f"No job ever ran with {label}."
         say_table(_COLUMNS, [state.row(now) for state in found], empty)
+        for state in found:
+            if state.paused:
+                say(f"{printable(state.job)}: {pause_text(state.paused, now)}.")
     return say_damaged([state.damage for state in found if state.damage])

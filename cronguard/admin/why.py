@@ -11,6 +11,7 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import ALL_KEPT, Here, is_job, no_such_job, wall_now, with_store
 from cronguard.admin.output import say, say_json
+from cronguard.admin.pause import pause_json, pause_text, standing
 from cronguard.core import record as rec
 from cronguard.core.messages import printable, signal_name, span
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cronguard.stores.contract import History, Lease
 
 _STORE = "Check --store / CRONGUARD_STORE with `cronguard config show {job}`."
+_RESUME = "Let it run again with `cronguard resume {job}`."
 _LOGS = "See its output with `cronguard logs {run}`."
 ANY = "*"
 
@@ -43,7 +45,7 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
     ),
     (rec.SKIPPED, "paused"): (
         "was skipped: the job was paused",
-        "Let it run again with `cronguard resume {job}`.",
+        _RESUME,
     ),
     (rec.SKIPPED, "replaced"): (
         "was skipped: while it waited, a newer run took its place (--replace)",
@@ -221,11 +223,17 @@ def command(*, here: Here, job: str) -> int:
         trouble = last_trouble(history, job)
         leases = history.leases([job]).get(job, [])
         last, counters = history.last([job]).get(job), history.counters([job]).get(job, {})
+        left = history.paused(job)
     now = wall_now()
+    pause = standing(left, now)
     what, todo = explain(trouble, now) if trouble else (f"{job}: no skip or failure is kept.", "")
     then = since_then(leases, last, counters)
+    if pause:
+        then = f"It is {pause_text(pause, now)}. {then}"
+        todo = todo if f"resume {job}" in todo else f"{todo} {_RESUME.format(job=job)}".strip()
     if here.as_json:
-        say_json({"job": job, "why": what, "now": then, "do": todo or None, "record": trouble})
+        doing = {"why": what, "now": then, "do": todo or None, "paused": pause_json(pause)}
+        say_json({"job": job, **doing, "record": trouble})
     else:
         say("\n  ".join(part for part in (printable(what, 2000), then, todo) if part))
     return 0

@@ -210,10 +210,11 @@ class Overview:
 
     `waiting` run ids in the queue, first one first · `last` the newest record of a run, not of a
     skip · `records` those of runs that hold a lease, by run id; the store may have lost some ·
-    `damage` why nothing of this is known, or empty.
+    `paused` what `pause` left, also when its time is over, or None · `damage` why nothing of this
+    is known, or empty.
     """
 
-    __slots__ = ("counters", "damage", "last", "leases", "records", "waiting")
+    __slots__ = ("counters", "damage", "last", "leases", "paused", "records", "waiting")
 
     def __init__(
         self,
@@ -223,12 +224,14 @@ class Overview:
         counters: dict[str, int],
         records: dict[str, dict[str, object]],
         damage: str = "",
+        paused: dict[str, object] | None = None,
     ) -> None:
         self.leases = leases
         self.waiting = waiting
         self.last = last
         self.counters = counters
         self.records = records
+        self.paused = paused
         self.damage = damage
 
 
@@ -291,7 +294,10 @@ class History(Protocol):
         """Let the job run again; False if it was not paused."""
 
     def paused(self, job: str) -> dict[str, object] | None:
-        """Return what `pause` left (`until`, `reason`, `by`), or None."""
+        """Return what `pause` left (`until`, `reason`, `by`), or None.
+
+        Also when `until` has passed: the pause is over then, and nobody has cleared it up.
+        """
 
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""

@@ -87,7 +87,8 @@ class QuorumHistory:
             by_run = {str(r["run_id"]): r for r in records if r["run_id"] in held}
             last = records[0] if records else None
             counters = _highest([one.counters for one in own])
-            found[job] = Overview(leases, [], last, counters, by_run)
+            pause = self._agreed_pause([one.paused for one in own])
+            found[job] = Overview(leases, [], last, counters, by_run, paused=pause)
         return found
 
     def waiters(self, job: str) -> list[str]:  # noqa: ARG002
@@ -155,7 +156,10 @@ class QuorumHistory:
 
     def paused(self, job: str) -> Record | None:
         """Return what `pause` left on most servers, or None."""
-        found = [one for one in self._each(lambda server: server.paused(job)) if one is not None]
+        return self._agreed_pause(self._each(lambda server: server.paused(job)))
+
+    def _agreed_pause(self, answers: list[Record | None]) -> Record | None:
+        found = [one for one in answers if one is not None]
         return found[0] if len(found) >= self._most else None
 
     def deliver(self, claim: Claim, close: Close) -> None:

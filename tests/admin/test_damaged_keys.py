@@ -19,7 +19,7 @@ Say = Callable[..., Told]
 JOBS = ("aaa", "bad", "zzz")
 HASHES, SETS = ("f", "r", "n"), ("w", "wx", "o", "h", "x", "k")
 SEEN_BY_PS = ("f", "o", "l:0")
-NOT_IN_STATUS = ("x", "k", "c", "wx")
+NOT_IN_STATUS = ("x", "k", "wx")
 """What `status` reads nothing of, unless somebody waits."""
 
 

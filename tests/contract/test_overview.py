@@ -29,7 +29,9 @@ def test_an_overview_is_what_single_questions_tell(
     over.granted()
     over.close("failed", reason="none")
     run("skips").close("skipped", reason="held")
+    history.pause("over", wall_ms() + 60_000, "a new disk", "alice")
     jobs = ["live", "over", "skips", "unheard-of"]
+    assert history.paused("over")
     found = history.overview(jobs)
     assert list(found) == jobs
     leases, last, counters = history.leases(jobs), history.last(jobs), history.counters(jobs)
@@ -38,6 +40,7 @@ def test_an_overview_is_what_single_questions_tell(
         assert shown(seen.leases) == shown(leases[job])
         assert seen.waiting == history.waiters(job)
         assert seen.last == last.get(job)
+        assert seen.paused == history.paused(job)
         assert seen.counters == counters[job]
     assert found["live"].waiting == [one.id for one in waiters if queue]
     assert found["over"].last is not None

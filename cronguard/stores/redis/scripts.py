@@ -13,7 +13,7 @@ SHA1 = {
     "reclaim": "518f232d9182b9064aa18bd91bbab08f1b7b583c",
     "close": "8b4f81be6f5d798bf45a75153a03444a2533efbf",
     "sweep": "aaa0dc5d07579657a081b0a69f621778b8460259",
-    "overview": "50f383d285c825e71f3e09d35e70a30ddd8e6f52",
+    "overview": "d24766a427c1c2e77dca39b663d8f499337bdccd",
     "stop": "655ccdc7b4670901143558d0edf4677f41ca341c",
     "unlock": "665edb6e5db4f1ebe2e2e1e13c7c0dc3a300fe20",
 }

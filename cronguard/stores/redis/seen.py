@@ -32,6 +32,7 @@ def overview(
     newest: bytes | None,
     counters: list[bytes],
     others: list[bytes],
+    pause: bytes | None = None,
 ) -> Overview:
     """Return what the script `overview` found of a job."""
     last = readable(newest) or None
@@ -46,6 +47,7 @@ def overview(
         last,
         counts(counters),
         {run_id: record for run_id, record in by_run.items() if run_id in held},
+        paused=readable(pause) or None,
     )
 
 

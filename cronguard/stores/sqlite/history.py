@@ -29,7 +29,6 @@ from cronguard.stores.sqlite.rows import (
     job_of,
     live_leases,
     plain,
-    text_of,
     ticket_of,
 )
 from cronguard.stores.sqlite.schema import VERSION, connect, transact
@@ -190,19 +189,7 @@ class SqliteHistory:
 
     def paused(self, job: str) -> dict[str, object] | None:
         """Return what `pause` left (`until`, `reason`, `by`), or None."""
-
-        def read(db: Connection, _: Moment) -> dict[str, object] | None:
-            row = db.execute(
-                "SELECT paused_until_wall, paused_reason, paused_by FROM jobs WHERE id = ? "
-                "AND paused_until_wall IS NOT NULL",
-                (self._job(db, job),),
-            ).fetchone()
-            if row is None:
-                return None
-            until = row[0] if isinstance(row[0], int) else UNTIL_RESUMED
-            return {"until": until or None, "reason": text_of(row[1]), "by": text_of(row[2])}
-
-        return self._read(read)
+        return self._read(lambda db, _: many.paused(db, self._wanted([job]))).get(job)
 
     def resume(self, job: str) -> bool:
         """Let the job run again; False if it was not paused."""

@@ -13,7 +13,7 @@ import json
 from cronguard.core.decode import readable
 from cronguard.core.spec import owner_from
 from cronguard.stores.contract import Lease, Overview
-from cronguard.stores.sqlite.rows import LIVE
+from cronguard.stores.sqlite.rows import LIVE, UNTIL_RESUMED, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,12 +112,34 @@ def overview(db: Connection, wanted: Wanted, at: Moment, live: bool) -> dict[str
     if live:
         wanted = Wanted(wanted.key[1], [job for job in wanted.jobs if held[job]])
     waiting, newest, counts = waiters(db, wanted, at), last(db, wanted), counters(db, wanted)
-    records = _records(db, wanted, at)
+    records, pauses = _records(db, wanted, at), paused(db, wanted)
     return {
         job: Overview(
-            held[job], waiting.get(job, []), newest.get(job), counts[job], records.get(job, {})
+            held[job],
+            waiting.get(job, []),
+            newest.get(job),
+            counts[job],
+            records.get(job, {}),
+            paused=pauses.get(job),
         )
         for job in wanted.jobs
+    }
+
+
+def paused(db: Connection, wanted: Wanted) -> dict[str, dict[str, object]]:
+    """Return what `pause` left of each job that has it."""
+    rows = db.execute(
+        "SELECT jobs.name, paused_until_wall, paused_reason, paused_by "
+        f"FROM {_WANTED} WHERE paused_until_wall IS NOT NULL",
+        wanted.key,
+    )
+    return {
+        job: {
+            "until": (until if isinstance(until, int) else UNTIL_RESUMED) or None,
+            "reason": text_of(reason),
+            "by": text_of(by),
+        }
+        for job, until, reason, by in rows
     }
 
 

@@ -1,5 +1,6 @@
 -- Return the job's live leases, {index, value, ms left, 1 if its run is not over}, and unless only
--- these are asked for: who waits, newest record, counters, and records of the leases' other runs.
+-- these are asked for: who waits, newest record, counters, records of the leases' other runs, and
+-- the job's pause.
 -- KEYS: f, -. ARGV: `leases`, `all`, or `live`: all of it if there is a lease, else nothing.
 local wanted = ARGV[1]
 if wanted ~= 'leases' then close_left_behind() end
@@ -30,4 +31,5 @@ for _, run in ipairs(runs) do
 end
 -- WARNING: false, as a reply ends at its first nil.
 local record = newest and redis.call('HGET', p .. 'r', newest) or false
-return {found, waiting, record, redis.call('HGETALL', p .. 'n'), others}
+local pause = redis.call('HGET', p .. 'c', 'pause')
+return {found, waiting, record, redis.call('HGETALL', p .. 'n'), others, pause}
