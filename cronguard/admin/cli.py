@@ -31,6 +31,7 @@ _COMMANDS = {
     "pause": "Let no run of a job start until it is resumed, or for a while.",
     "resume": "Let a paused job run again.",
     "unlock": "Take the lock of a job away from a run that is gone.",
+    "export": "Write what is recorded, for other programs.",
     "doctor": "Check store, timing and kernel: can runs be guarded here?",
     "crontab": "Show, guard and check the lines of crontabs.",
     "config": "Show, check or begin the configuration.",

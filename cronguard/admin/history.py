@@ -8,16 +8,17 @@ from cronguard.admin import render
 from cronguard.admin.common import (
     ALL_KEPT,
     Here,
-    is_job,
     no_such_job,
     say_damaged,
     wall_now,
     with_store,
 )
+from cronguard.admin.filters import Filter, begun_at, with_filters
 from cronguard.admin.output import say_json, say_table
 from cronguard.config.values import shown
+from cronguard.core import exits
 from cronguard.core.messages import span
-from cronguard.core.record import KEPT_SKIPS, OUTCOMES, SKIPPED
+from cronguard.core.record import KEPT_SKIPS, SKIPPED
 from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False
@@ -28,41 +29,49 @@ _COLUMNS = ["RUN", "JOB", "STARTED", "LASTED", "OUTCOME", "HOST"]
 
 
 def collect(
-    history: History, jobs: list[str], limit: int, *, skips: bool, outcomes: tuple[str, ...]
+    history: History, jobs: list[str], limit: int, *, skips: bool, wanted: Filter
 ) -> tuple[list[render.Record], list[str]]:
-    """Return the newest *limit* records of *jobs*, only those with one of *outcomes* if any.
+    """Return the newest *limit* records of *jobs* that are wanted.
 
     Besides, why some of *jobs* cannot be read.
     """
     found: list[render.Record] = []
     damage: list[str] = []
-    filtered = bool(outcomes)
     for job in jobs:
         try:
-            if outcomes != (SKIPPED,):
-                found += history.runs(job, ALL_KEPT if filtered else limit)
-            if skips or SKIPPED in outcomes:
-                found += history.skips(job, KEPT_SKIPS if filtered else limit)
+            found += of_job(history, job, limit, skips=skips, wanted=wanted)
         except Damaged as error:
             damage.append(str(error))
-    if filtered:
-        found = [record for record in found if record.get("outcome") in outcomes]
-    found.sort(key=_newest_first)
+    found.sort(key=begun_at, reverse=True)
     return found[:limit], damage
 
 
-def _newest_first(record: render.Record) -> int:
-    begun = render.wall_ms(record.get("started_at")) or render.wall_ms(record.get("queued_at"))
-    return -(begun or 0)
+def of_job(
+    history: History, job: str, limit: int, *, skips: bool, wanted: Filter
+) -> list[render.Record]:
+    """Return the records of one job that are wanted, of its newest *limit* at least."""
+    found: list[render.Record] = []
+    if not wanted.only_skips:
+        found += history.runs(job, ALL_KEPT if wanted.narrows else limit)
+    if skips or SKIPPED in wanted.outcomes:
+        found += history.skips(job, KEPT_SKIPS if wanted.narrows else limit)
+    return [record for record in found if wanted.wants(record)]
+
+
+def unknown(history: History, jobs: tuple[str, ...]) -> int:
+    """Say which of *jobs* the store does not know, and return the status; 0 if it knows all."""
+    if not jobs:
+        return exits.DONE
+    known = set(history.jobs())
+    return next((no_such_job(history, job) for job in jobs if job not in known), exits.DONE)
 
 
 def _row(record: render.Record, now: int) -> list[str]:
-    begun = render.wall_ms(record.get("started_at")) or render.wall_ms(record.get("queued_at"))
     lasted = record.get("duration_ms")
     return [
         render.short(record.get("run_id")),
         render.word(record.get("job")),
-        render.moment(begun, now),
+        render.moment(begun_at(record), now),
         span(lasted) if isinstance(lasted, int) else "-",
         render.result(record),
         render.word(record.get("host")),
@@ -76,7 +85,7 @@ def _count(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
 
 
 @click.command()
-@click.argument("job", required=False, default="")
+@click.argument("jobs", metavar="[JOB]...", nargs=-1)
 @click.option(
     "-l",
     "--limit",
@@ -87,22 +96,15 @@ def _count(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     help="Show so many at most.",
 )
 @click.option("--skips", is_flag=True, help="Show runs that were skipped as well.")
-@click.option(
-    "--outcome",
-    "outcomes",
-    multiple=True,
-    type=click.Choice(list(OUTCOMES)),
-    metavar="OUTCOME",
-    help="Show only runs that ended so; can be given several times.",
-)
+@with_filters
 @with_store
-def command(*, here: Here, job: str, limit: int, skips: bool, outcomes: tuple[str, ...]) -> int:
-    """Show the runs of all jobs (or of JOB), newest first."""
-    with here.history(job) as history:
-        if job and not is_job(history, job):
-            return no_such_job(history, job)
-        jobs = [job] if job else history.jobs()
-        found, damage = collect(history, jobs, limit, skips=skips, outcomes=outcomes)
+def command(*, here: Here, jobs: tuple[str, ...], limit: int, skips: bool, wanted: Filter) -> int:
+    """Show the runs of all jobs (or of each JOB), newest first."""
+    with here.history(jobs[0] if len(jobs) == 1 else "") as history:
+        if no := unknown(history, jobs):
+            return no
+        names = sorted(set(jobs)) or history.jobs()
+        found, damage = collect(history, names, limit, skips=skips, wanted=wanted)
     now = wall_now()
     if here.as_json:
         say_json(found)
