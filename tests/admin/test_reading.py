@@ -99,6 +99,8 @@ def test_no_answer_lets_a_terminal_obey(seeds: Seeds) -> None:
         ["show", "backup"],
         ["logs", "backup"],
         ["why", "backup"],
+        ["stats", "backup"],
+        ["export", "history"],
     ):
         for more in ([], ["--json"]):
             status, out, err = seeds.say(*argv, *more)

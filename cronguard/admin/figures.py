@@ -1,0 +1,122 @@
+"""What the records of a job add up to. Pure: takes records and counters, returns figures.
+
+Rates and times are those of the newest runs that are kept (KEPT_RUNS), and not of older failures
+that are kept beyond them, which would make any job look bad. Times are those of runs that
+succeeded: what was stopped, or failed at once, tells nothing of how long the work takes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cronguard.core.record import KEPT_RUNS, RUNNING, SKIPPED, SUCCEEDED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Record = dict[str, object]
+ENOUGH_RUNS = 20
+"""With fewer successes nothing is suggested."""
+SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
+LADDER = (
+    *(10, 50, 100, 250, 500),
+    *(SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND, 30 * SECOND),
+    *(MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE),
+    *(HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR),
+)
+"""The upper bounds of the histogram's bars, in ms; the last bar has none."""
+
+
+class Spread:
+    """How a number of durations are spread, in ms; all None where there are none."""
+
+    def __init__(self, values: Iterable[int]) -> None:
+        self.values = sorted(values)
+        self.p50 = percentile(self.values, 50)
+        self.p95 = percentile(self.values, 95)
+        self.p99 = percentile(self.values, 99)
+        self.longest = self.values[-1] if self.values else None
+
+    def as_json(self) -> dict[str, int | None]:
+        """Return it for programs."""
+        return {
+            "count": len(self.values),
+            "p50_ms": self.p50,
+            "p95_ms": self.p95,
+            "p99_ms": self.p99,
+            "longest_ms": self.longest,
+        }
+
+
+class Figures:
+    """What *runs* (newest first) and counters of one job add up to."""
+
+    def __init__(self, job: str, runs: list[Record], counters: dict[str, int]) -> None:
+        self.job = job
+        ended = [one for one in runs[:KEPT_RUNS] if one.get("outcome") != RUNNING]
+        good = [one for one in ended if one.get("outcome") == SUCCEEDED]
+        self.runs = len(ended)
+        self.succeeded = len(good)
+        self.outcomes = dict(Counter(str(one.get("outcome")) for one in ended))
+        reasons = f"{SKIPPED}:"
+        self.skips = {
+            name.removeprefix(reasons): count
+            for name, count in sorted(counters.items())
+            if name.startswith(reasons)
+        }
+        self.waits = Spread(numbers(ended, "wait_ms"))
+        self.durations = Spread(numbers(good, "duration_ms"))
+        self.longest_gap = max(numbers(ended, "longest_gap_ms"), default=None)
+
+    @property
+    def success_rate(self) -> float | None:
+        """Return which part of the runs succeeded, or None if there are none."""
+        return round(self.succeeded / self.runs, 4) if self.runs else None
+
+    @property
+    def suggested_timeout(self) -> int | None:
+        """Return p95 + 50 %, in whole seconds, or None while there are too few successes."""
+        p95 = self.durations.p95
+        if p95 is None or len(self.durations.values) < ENOUGH_RUNS:
+            return None
+        return max(-(-p95 * 3 // (2 * SECOND)), 1) * SECOND
+
+    def as_json(self) -> dict[str, object]:
+        """Return all of it for programs."""
+        bars = histogram(self.durations.values)
+        return {
+            "job": self.job,
+            "runs": self.runs,
+            "succeeded": self.succeeded,
+            "success_rate": self.success_rate,
+            "outcomes": self.outcomes,
+            "skips": self.skips,
+            "wait": self.waits.as_json(),
+            "duration": self.durations.as_json(),
+            "histogram": [{"below_ms": below, "runs": count} for below, count in bars],
+            "longest_gap_ms": self.longest_gap,
+            "suggested_timeout_ms": self.suggested_timeout,
+        }
+
+
+def numbers(records: Iterable[Record], field: str) -> list[int]:
+    """Return what the records have in *field*, where it is a number that can be."""
+    found = (record.get(field) for record in records)
+    return [value for value in found if type(value) is int and value >= 0]
+
+
+def percentile(ordered: list[int], percent: int) -> int | None:
+    """Return the least of the *ordered* values that so many per cent do not exceed."""
+    return ordered[-(-percent * len(ordered) // 100) - 1] if ordered else None
+
+
+def histogram(values: list[int]) -> list[tuple[int | None, int]]:
+    """Return (upper bound, how many) from the first bar that is not empty to the last."""
+    bounds = [*LADDER, None]
+    counts = [0] * len(bounds)
+    for value in values:
+        counts[sum(value >= bound for bound in LADDER)] += 1
+    full = [at for at, count in enumerate(counts) if count]
+    bars = list(zip(bounds, counts, strict=True))
+    return bars[full[0] : full[-1] + 1] if full else []
