@@ -152,6 +152,13 @@ def test_the_commands_that_look_and_steer_run(place: Place, line: str) -> None:
         until("the end of the run", lambda: holder.poll() is not None)
 
 
+def test_check_runs(place: Place) -> None:
+    """A job that succeeded is well."""
+    assert shell(place, "cronguard run -n backup -- true").returncode == 0
+    done = shell(place, readme.block("sh", "cronguard check").text)
+    assert (done.returncode, done.stdout[:14]) == (0, "CRONGUARD OK -"), done.stdout + done.stderr
+
+
 def test_doctor_runs(place: Place) -> None:
     """Nothing has failed on this host; warnings there may be."""
     done = shell(place, readme.block("sh", "doctor").text)

@@ -1,0 +1,180 @@
+"""What is wrong with a job, for a monitoring system. Pure: takes facts and the time.
+
+A paused job is neither overdue nor skipped too often: that is what it was paused for.
+"""
+
+from __future__ import annotations
+
+from cronguard.admin import render
+from cronguard.admin.figures import ENOUGH_RUNS, Spread
+from cronguard.core.messages import span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.admin.figures import Record
+    from cronguard.stores.contract import Lease, Overview
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+WORDS = ("ok", "warning", "critical", "unknown")
+CONTENDED = frozenset(("held", "wait_expired", "replaced"))
+"""The reasons of skips that say that runs are in each other's way."""
+EARLY_MS = 60_000
+"""A run that began so long before it was due, at most, was the one: clocks differ."""
+
+
+class Finding:
+    """Something that is wrong with a job: how bad it is, by which check, and in words."""
+
+    def __init__(self, job: str, level: int, check: str, text: str) -> None:
+        self.job = job
+        self.level = level
+        self.check = check
+        self.text = text
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for programs."""
+        level = WORDS[self.level]
+        return {"job": self.job, "level": level, "check": self.check, "text": self.text}
+
+
+class Limits:
+    """From when on something is wrong. `critical` is the longest run, in ms, or None."""
+
+    def __init__(self, failures: int, skips: int, grace: int, critical: int | None) -> None:
+        self.failures = failures
+        self.skips = skips
+        self.grace = grace
+        self.critical = critical
+
+
+class Expected:
+    """What the configuration says: the longest run, and the moment before which one was due.
+
+    `due` the last moment of the schedule up to now less the grace, None without a schedule · `gap`
+    from there to the next one; all in ms.
+    """
+
+    def __init__(self, timeout: int | None = None, due: int | None = None, gap: int = 0) -> None:
+        self.timeout = timeout
+        self.due = due
+        self.gap = gap
+
+
+class Facts:
+    """What is known of a job: `seen` by the store, the `stale` of its leases, and its records.
+
+    `durations` those of its successes · `skips` its newest skips · `paused` whether a pause stands.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        seen: Overview,
+        *,
+        stale: list[Lease],
+        durations: Spread,
+        skips: list[Record],
+        paused: bool = False,
+    ) -> None:
+        self.job = job
+        self.seen = seen
+        self.stale = stale
+        self.durations = durations
+        self.skips = skips
+        self.paused = paused
+        self.live = [lease for lease in seen.leases if not lease.released]
+
+    def ages(self, now: int) -> dict[str, int]:
+        """Return for how long each run is under way, by run id."""
+        found = {}
+        for lease in self.live:
+            record = self.seen.records.get(lease.owner.run_id, {})
+            begun = render.wall_ms(record.get("started_at")) or lease.owner.since_wall
+            found[lease.owner.run_id] = max(now - begun, 0)
+        return found
+
+    def skipped(self) -> int:
+        """Return how many runs since the last start found the lock held."""
+        started = self.seen.counters.get("last_start", 0)
+        return sum(
+            record.get("reason") in CONTENDED and (render.when_of(record) or 0) >= started
+            for record in self.skips
+        )
+
+
+def judge(facts: Facts, limits: Limits, expected: Expected, now: int) -> list[Finding]:
+    """Return what is wrong with a job, the worst first."""
+    if facts.seen.damage:
+        return [Finding(facts.job, UNKNOWN, "damaged", facts.seen.damage)]
+    found = [
+        *_failing(facts, limits),
+        *_running(facts, limits, expected, now),
+        *_stale(facts),
+        *([] if facts.paused else _skipped(facts, limits)),
+        *([] if facts.paused else _overdue(facts, expected, now)),
+    ]
+    return sorted(found, key=lambda one: badness(one.level), reverse=True)
+
+
+def badness(level: int) -> int:
+    """Return the rank of *level*: what is not known is better than what is known to be bad."""
+    return (OK, UNKNOWN, WARNING, CRITICAL).index(level)
+
+
+def _failing(facts: Facts, limits: Limits) -> list[Finding]:
+    row = facts.seen.counters.get("failures_in_a_row", 0)
+    if row < 1:
+        return []
+    level = CRITICAL if row >= limits.failures else WARNING
+    last = render.result(facts.seen.last or {})
+    text = f"{row} runs failed in a row" if row > 1 else "the last run failed"
+    return [Finding(facts.job, level, "failing", f"{text} ({last})")]
+
+
+def _running(facts: Facts, limits: Limits, expected: Expected, now: int) -> list[Finding]:
+    longest = limits.critical if limits.critical is not None else expected.timeout
+    usual = facts.durations.p95 if len(facts.durations.values) >= ENOUGH_RUNS else None
+    found = []
+    for run_id, age in facts.ages(now).items():
+        text = f"run {render.short(run_id)} is under way for {span(age)}"
+        if longest is not None and age > longest:
+            said = f"{text}, longer than {span(longest)}"
+            found.append(Finding(facts.job, CRITICAL, "running", said))
+        elif usual is not None and age > usual:
+            said = f"{text}; 95 % of its runs take {span(usual)} at most"
+            found.append(Finding(facts.job, WARNING, "running", said))
+    return found
+
+
+def _stale(facts: Facts) -> list[Finding]:
+    return [
+        Finding(
+            facts.job,
+            WARNING,
+            "stale",
+            f"its lock's holder ({render.holder(lease)}) was not heard of for {span(lease.quiet)}; "
+            f"it frees itself in {span(max(lease.left, 0))}",
+        )
+        for lease in facts.stale
+    ]
+
+
+def _skipped(facts: Facts, limits: Limits) -> list[Finding]:
+    count = facts.skipped()
+    if count < limits.skips:
+        return []
+    text = f"{count} runs in a row were skipped, as the lock was held"
+    return [Finding(facts.job, WARNING, "skipped", text)]
+
+
+def _overdue(facts: Facts, expected: Expected, now: int) -> list[Finding]:
+    if expected.due is None or facts.live:
+        return []
+    started = facts.seen.counters.get("last_start", 0)
+    due = render.moment(expected.due, now)
+    if not started:
+        return [Finding(facts.job, WARNING, "overdue", f"it never started; it was due {due}")]
+    if started >= expected.due - min(expected.gap // 2, EARLY_MS):
+        return []
+    text = f"overdue: it was due {due}, and last started {render.ago(started, now)}"
+    return [Finding(facts.job, CRITICAL, "overdue", text)]
