@@ -34,6 +34,13 @@ def slot_done(user: Owner, slot: int) -> Refused:
     return Refused("slot_done", why, user, slot)
 
 
+def paused(until: object, by: object, reason: object) -> Refused:
+    """Say until when, by whom and why the job is paused: `until resumed by ann: a new disk`."""
+    text = f"until {utc(until)}" if isinstance(until, int) else "until resumed"
+    text += f" by {by}" if by else ""
+    return Refused("paused", f"{text}: {reason}" if reason else text)
+
+
 def _flags(settings: str) -> dict[str, str]:
     """Turn `px=35000 slots=1` into the options that say it."""
     found = dict([part.split("=", 1) for part in settings.split() if "=" in part])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cronguard.core.decode import decode
 from cronguard.core.events import Refused
-from cronguard.core.record import utc
 from cronguard.core.spec import Owner, owner_from
 from cronguard.stores import refusals
 
@@ -43,12 +42,5 @@ def refused(reason: str, details: list[bytes], claim: Claim) -> Refused:
         user = Held(details[0])
         user.owner.since_wall = user.granted
         return refusals.slot_done(user.owner, _number(details[1].decode()))
-    return Refused(reason, why_paused(decode(details[0].decode())))
-
-
-def why_paused(pause: dict[str, object]) -> str:
-    """Say for how long, by whom and why the job is paused."""
-    until, by, reason = pause.get("until"), pause.get("by"), pause.get("reason")
-    text = f"paused until {utc(until)}" if isinstance(until, int) else "paused until resumed"
-    text += f" by {by}" if by else ""
-    return f"{text}: {reason}" if reason else text
+    pause = decode(details[0].decode())
+    return refusals.paused(pause.get("until"), pause.get("by"), pause.get("reason"))

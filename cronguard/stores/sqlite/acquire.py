@@ -9,7 +9,7 @@ do not queue up for the database.
 from __future__ import annotations
 
 from cronguard.core.events import Event, Granted, Held, Queued, Refused
-from cronguard.core.record import ABANDONED, NOT_STARTED, RUNNING, utc, with_slot, with_token
+from cronguard.core.record import ABANDONED, NOT_STARTED, RUNNING, with_slot, with_token
 from cronguard.stores.sqlite.rows import (
     LIVE,
     UNTIL_RESUMED,
@@ -89,7 +89,9 @@ def _refusal(
         "SELECT paused_until_wall, paused_reason, paused_by FROM jobs WHERE id = ?", (job,)
     ).fetchone()
     if until is not None and (until == UNTIL_RESUMED or at.wall < until):
-        return Refused("paused", _pause_text(until, reason, by))
+        from cronguard.stores import refusals  # noqa: PLC0415 - only when it is
+
+        return refusals.paused(until or None, by, reason)
     user = _user_of(db, job, live, slot, at) if slot else ""
     if user and user != claim.owner.run_id:
         from cronguard.stores.sqlite.slots import done  # noqa: PLC0415 - only when it is
@@ -117,14 +119,6 @@ def _user_of(db: Connection, job: int, live: list[LeaseRow], slot: int, at: Mome
         return ""
     runs = [lease.run_id for lease in live if not lease.released]
     return "" if used[1] == RUNNING and used[0] not in runs else str(used[0])
-
-
-def _pause_text(until: int, reason: str | None, by: str | None) -> str:
-    parts = [f"by {by}"] if by else []
-    if until != UNTIL_RESUMED:
-        parts.append(f"until {utc(until)}")
-    said = " ".join(parts)
-    return f"{said}: {reason}" if said and reason else said or reason or ""
 
 
 def _in_the_way(db: Connection, first: LeaseRow, at: Moment) -> tuple[Owner, int]:

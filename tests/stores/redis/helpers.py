@@ -145,7 +145,7 @@ def whole_cycle(one: Asker, side: RedisHistory) -> None:
     side.pause("job", None, "moving house", "ops")
     event = one.acquire()
     assert isinstance(event, Refused)
-    assert event.why == "paused until resumed by ops: moving house"
+    assert event.why == "until resumed by ops: moving house"
     assert side.resume("job")
     assert isinstance(one.acquire(queue_for=1_000), Granted)
     assert isinstance(one.finish(), Closed)
