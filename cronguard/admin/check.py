@@ -206,6 +206,10 @@ def _check(here: Here, job: str, limits: Limits) -> int:
     figures = figures_of(every[0], limits, now) if job else {}
     figures |= {"jobs": str(len(every)), "bad": str(bad)}
     paused = sum(facts.paused for facts in every)
-    well = f"{job}: well" if job else f"{len(every)} jobs are well"
+    well = (
+        f"{job}: well"
+        if job
+        else f"{len(every)} {'job is' if len(every) == 1 else 'jobs are'} well"
+    )
     well += f" ({paused} paused)" if paused and not job else ", paused" if paused else ""
     return _answer(found, well, figures, as_json=here.as_json)

@@ -42,7 +42,7 @@ def lines(figures: Figures) -> list[str]:
     total = sum(figures.skips.values())
     gap = figures.longest_gap
     return [
-        f"{printable(figures.job)}: the last {figures.runs} runs",
+        f"{printable(figures.job)}: the last {_runs(figures.runs)}",
         f"  succeeded  {_rate(figures)}{_counts(others, '; ')}",
         f"  skipped    {total}{_counts(figures.skips, ': ')} (since the first run)",
         f"  waited     {_spread(figures.waits)}",
@@ -63,6 +63,10 @@ def bars(values: list[int]) -> list[str]:
         f"{end:>{width}}  {'#' * -(-count * _BAR // most)} {count}"
         for end, (_, count) in zip(ends, found, strict=True)
     ]
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _rate(figures: Figures) -> str:
@@ -89,7 +93,7 @@ def _suggestion(figures: Figures) -> str:
     timeout = figures.suggested_timeout
     if timeout is None:
         few = len(figures.durations.values)
-        return f"nothing yet: {few} runs succeeded, and it takes {ENOUGH_RUNS}"
+        return f"nothing yet: {_runs(few)} succeeded, and it takes {ENOUGH_RUNS}"
     return f"--timeout {duration_text(timeout)} (p95 + 50 %)"
 
 

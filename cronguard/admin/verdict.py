@@ -163,7 +163,8 @@ def _skipped(facts: Facts, limits: Limits) -> list[Finding]:
     count = facts.skipped()
     if count < limits.skips:
         return []
-    text = f"{count} runs in a row were skipped, as the lock was held"
+    what = f"{count} runs in a row were" if count > 1 else "a run was"
+    text = f"{what} skipped, as the lock was held"
     return [Finding(facts.job, WARNING, "skipped", text)]
 
 
