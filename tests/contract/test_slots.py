@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from cronguard.core.events import Granted, Held, OffSchedule, Queued, Refused
 from cronguard.core.record import utc
 from cronguard.core.slot import among, every
@@ -69,7 +71,8 @@ def test_a_run_that_was_abandoned_frees_its_slot(run: NewRun, store: Harness) ->
     store.vanish(JOB, grant.index)
     again = two.granted()
     store.vanish(JOB, again.index)
-    store.history().last([JOB])
+    with closing(store.history()) as side:
+        side.last([JOB])
     three.granted()
 
 
