@@ -135,6 +135,16 @@ JITTER = Option(
     "jitter", "--jitter", "DUR", values.duration, "0",
     "Wait a random time, up to this, before asking for the lock.",
 )  # fmt: skip
+RETRIES = Option(
+    "retries", "--retries", "N", values.retries, "0",
+    "Run the command again, up to so many times, if it fails by itself: under the same lock, and "
+    "only when nothing of the attempt before is left.",
+)  # fmt: skip
+RETRY_DELAY = Option(
+    "retry_delay", "--retry-delay", "DUR", values.duration, "10s",
+    "The pause before the first of --retries; doubled for each further one, up to 10m (or this, if "
+    "it is longer). --timeout is for all attempts and pauses together.",
+)  # fmt: skip
 ONCE = Option(
     "once", "--once", "[PERIOD]", values.once, "off",
     "At most one run for each multiple of PERIOD (without a value: of 1m), over all hosts and by "
@@ -216,13 +226,13 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT,
-    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL,
-    CONFIG, DRY_RUN, DEBUG,
+    SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR,
+    STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
+    QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
     NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT,
-    MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS,
-    DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
+    MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS,
+    ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""

@@ -221,6 +221,12 @@ def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
             f"({sources['on_lease_lost']}) contradict each other: the one kills a run whose lock "
             "is lost, the other lets it go on; leave one of the two out"
         )
+    if spec.retries and spec.stragglers == "leave":
+        raise ConfigError(
+            f"retries ({sources['retries']}) and stragglers leave ({sources['stragglers']}) "
+            "contradict each other: what an attempt leaves behind would run beside the next one; "
+            "write --stragglers kill or wait, or leave the retries out"
+        )
     if spec.min_replicas and spec.store.startswith("sqlite://"):
         raise ConfigError(
             f"{sources['min_replicas']}: the store is SQLite ({sources['store']}), which has no "

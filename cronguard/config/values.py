@@ -160,6 +160,14 @@ def replicas(text: str) -> int:
     return number
 
 
+def retries(text: str) -> int:
+    """Return how many times a failed command is run again."""
+    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 999
+    if number > 99:
+        raise ValueError(f"{shown(text)} is no number of retries; write one from 0 to 99")
+    return number
+
+
 def slots(text: str) -> int:
     """Return how many runs may be under way at a time."""
     number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 0

@@ -19,6 +19,10 @@ QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
 
 
+WITHHELD_TOPICS = frozenset(("attempt_failed", "attempts_failed"))
+"""What `--quiet` says only if the run fails in the end, as the output."""
+
+
 def render(
     topic: str,
     facts: dict[str, object],
@@ -227,6 +231,54 @@ def _timed_out(c: Context) -> str:
     )
 
 
+def _failed_how(c: Context) -> str:
+    signum = c.ms("signum")
+    how = f"was ended by {signal_name(signum)}" if signum else f"exited with {c.ms('status')}"
+    return f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} {how}"
+
+
+def _attempt_failed(c: Context) -> str:
+    return f"{_failed_how(c)}; trying again in {span(c.ms('pause'))} (--retries)."
+
+
+def _attempts_failed(c: Context) -> str:
+    why = c.text("why")
+    return f"{_failed_how(c)}; " + (f"not trying again: {why}." if why else "that was the last.")
+
+
+def _not_started_again(c: Context) -> str:
+    return (
+        f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} could not be started: "
+        f"{c.text('why')}; not trying again."
+    )
+
+
+def _in_the_pause(c: Context) -> str:
+    return f"in the pause after attempt {c.ms('attempt')} of {c.spec.retries + 1}"
+
+
+def _stopped_resting(c: Context) -> str:
+    if c.text("reason") == "signal":
+        return f"{c.job}: got {signal_name(c.ms('signum'))} {_in_the_pause(c)}; not trying again."
+    return f"{c.job}: stopped {c.text('reason')} {_in_the_pause(c)}; not trying again."
+
+
+def _lost_resting(c: Context) -> str:
+    owner: Owner | None = c.facts.get("holder")  # type: ignore[assignment]
+    if owner is not None:
+        how = f"{c.store} gave it to {c.holder()}"
+    else:
+        how = f"{c.store} did not renew it in time{_because(c)}"
+    return f"{c.job}: lock lost {_in_the_pause(c)}: {how}; not trying again."
+
+
+def _guardian_died_resting(c: Context) -> str:
+    return (
+        f"{c.job}: cronguard's guardian process was killed {_in_the_pause(c)}; not trying again.\n"
+        "  Look for the OOM killer, or a careless `kill`, in this host's kernel log."
+    )
+
+
 def _suspended(c: Context) -> str:
     left = c.facts.get("left")
     if not isinstance(left, int):
@@ -388,6 +440,12 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _stragglers,
         _stop_asked,
         _timed_out,
+        _attempt_failed,
+        _attempts_failed,
+        _not_started_again,
+        _stopped_resting,
+        _lost_resting,
+        _guardian_died_resting,
         _suspended,
         _unkillable,
         _guardian_died,

@@ -52,6 +52,7 @@ FIELDS = (
     "command",
     "slot",
     "attempt",
+    "attempts",
     "queued_at",
     "started_at",
     "ended_at",

@@ -26,15 +26,17 @@ _LAST_SIGNAL = 64
 class Stdio:
     """Where the child's output goes: descriptors for 1 and 2, or None to inherit ours.
 
-    `tty` the terminal to hand over, if a person sits there · `nice` the priority to go back to.
+    `tty` the terminal to hand over, if a person sits there · `in_front` whether to hand it over
+    now · `nice` the priority to go back to.
     """
 
-    __slots__ = ("err", "nice", "out", "tty")
+    __slots__ = ("err", "in_front", "nice", "out", "tty")
 
     def __init__(self, out: int | None, err: int | None, tty: int | None = None) -> None:
         self.out = out
         self.err = err
         self.tty = tty
+        self.in_front = True
         self.nice: int | None = None
 
 
@@ -67,7 +69,7 @@ def become(
             join()
         if stdio.nice is not None:
             os.setpriority(os.PRIO_PROCESS, 0, stdio.nice)
-        if stdio.tty is not None:
+        if stdio.tty is not None and stdio.in_front:
             os.tcsetpgrp(stdio.tty, me)
         if stdio.out is not None:
             os.dup2(stdio.out, 1)

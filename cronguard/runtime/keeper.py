@@ -91,6 +91,7 @@ class Keeper:
         self._ended: contract.Close | None = None
         self._store_closed = False
         self._watch_at: int | None = None
+        self._withheld: list[bytes] = []
 
     def now(self) -> int:
         """Return the moment that decisions and records count on."""
@@ -215,7 +216,24 @@ class Keeper:
             self._deadman.disarm()
 
     def _spawn(self, _action: Action) -> None:
-        self.minder.spawn(self._additions())
+        is_first = self.run.attempt == 1
+        self.minder.spawn(
+            self._additions(),
+            may_follow=self.run.attempt <= self.spec.retries,
+            in_front=self.terminal and (is_first or self._is_in_front()),
+        )
+
+    def _is_in_front(self) -> bool:
+        from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
+
+        return terminal.is_in_front()
+
+    def _rest(self, _action: Action) -> None:
+        """Be in front at the terminal: the command's group is gone, and Ctrl-C is for us now."""
+        if self.terminal:
+            from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
+
+            terminal.put_in_front(os.getpgrp())
 
     def _signal(self, action: do.Signal) -> None:
         self.minder.signal(action.signum)
@@ -286,15 +304,15 @@ class Keeper:
         words = [
             f"CRONGUARD_JOB={self.spec.name}",
             f"CRONGUARD_RUN_ID={self.claim.owner.run_id}",
-            "CRONGUARD_ATTEMPT=1",
+            f"CRONGUARD_ATTEMPT={self.run.attempt}",
         ]
         if self.token is not None and self.run.guarded:
             words.append(f"CRONGUARD_TOKEN={self.token}")
             if self.run.slot:
                 words.append(f"CRONGUARD_SLOT={records.utc(self.run.slot)}")
-        if self.spec.timeout is not None:
-            deadline = self.wall.at(now_ms() + self.spec.timeout)
-            words.append(f"CRONGUARD_DEADLINE={records.utc(deadline)}")
+        deadline_at = self.run.deadline_at(now_ms())
+        if deadline_at is not None:
+            words.append(f"CRONGUARD_DEADLINE={records.utc(self.wall.at(deadline_at))}")
         return [os.fsencode(word) for word in words]
 
     def say(self, topic: str, facts: dict[str, object]) -> None:
@@ -307,7 +325,11 @@ class Keeper:
         text = messages.render(
             topic, facts, self.spec, self.label, owner.run_id, owner.command_hash
         )
-        self.output.say(f"cronguard: {text}\n".encode("utf-8", "replace"))
+        data = f"cronguard: {text}\n".encode("utf-8", "replace")
+        if self.spec.quiet and topic in messages.WITHHELD_TOPICS:
+            self._withheld.append(data)
+        else:
+            self.output.say(data)
 
     def _record(self) -> str:
         from cronguard.runtime.report import run_record  # noqa: PLC0415
@@ -351,6 +373,8 @@ class Keeper:
             if spill.failed:
                 self.say("spill_failed", {"why": spill.failed})
             if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
+                for data in self._withheld:
+                    self.output.say(data)
                 spill.show()
         self._deliver_outbox()
         if self.minder.child and self.terminal:
@@ -387,6 +411,7 @@ PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {
     do.Arm: Keeper._arm,
     do.Disarm: Keeper._disarm,
     do.Spawn: Keeper._spawn,
+    do.Rest: Keeper._rest,
     do.Signal: Keeper._signal,
     do.Forward: Keeper._forward,
     do.Kill: Keeper._kill,

@@ -21,7 +21,8 @@ def run_record(keeper: Keeper) -> str:
         "user": redact.text(owner.user),
         "pid": owner.pid,
         "command": redact.command(keeper.spec.command, keeper.secrets),
-        "attempt": 1,
+        "attempt": run.attempt,
+        "attempts": _attempts(keeper) if keeper.spec.retries else None,
         "slot": record.utc(run.slot) if run.slot else None,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
@@ -63,6 +64,21 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         capture = keeper.output.capture
         facts["output_bytes"] = capture.total
         facts["output_tail"] = redact.text(capture.text(), keeper.secrets)
+
+
+def _attempts(keeper: Keeper) -> list[dict[str, object]]:
+    """Return what became of each attempt so far; the record of a start knows of none."""
+    wall = keeper.wall
+    return [
+        {
+            "attempt": one.number,
+            "started_at": None if one.started_at is None else record.utc(wall.at(one.started_at)),
+            "ended_at": record.utc(wall.at(one.ended_at)),
+            "exit_status": one.exit_status,
+            "signal": one.signal,
+        }
+        for one in keeper.run.attempts
+    ]
 
 
 def _holder(owner: Owner) -> dict[str, object]:

@@ -184,6 +184,10 @@ MESSAGES = [
     (["--store", "sqlite://x", "--", "y"], "no absolute path"),
     (["--store", "unix://x", "--", "y"], "no absolute path"),
     (["--store", "redis://a", "--store", "sqlite:///b", "--", "y"], "independent Redis servers"),
+    (["--retries", "100", "--", "y"], "from 0 to 99"),
+    (["--retries", "-1", "--", "y"], "from 0 to 99"),
+    (["--retry-delay", "soon", "--", "y"], "not a duration"),
+    (["--retries", "1", "--stragglers", "leave", "--", "y"], "contradict"),
     (["--dead-man", "required", "--on-lease-lost", "continue", "--", "y"], "contradict"),
     (["-c", "/nope/x.toml", "--", "y"], "/nope/x.toml: cannot be read: No such file"),
 ]
