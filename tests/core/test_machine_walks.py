@@ -294,9 +294,11 @@ LEADS_ON: dict[str, Callable[[int], tuple[ev.Event, ...]]] = {
         *(ev.Renewed(now, 0, None), ev.Exited(0, 1), ev.Gone(now)),
         *(ev.Exited(256, 0), ev.Exited(256, 1), ev.Signalled(10), ev.Exited(10, 0)),
     ),
-    "stopping": lambda now: (ev.Renewed(now, 0, None), ev.Exited(15, 1), ev.Exited(256, 0)),
+    "stopping": lambda now: (*ENDING, ev.Renewed(now, 0, None), ev.Exited(15, 1)),
+    "killing": lambda now: (*ENDING, ev.Renewed(now, 0, "op@host")),
     "resting": lambda now: (ev.Renewed(now, 0, None), ev.Tick(), ev.TreeDead()),
 }
+ENDING = (ev.Exited(256, 0), ev.TreeDead(), ev.Signalled(15), ev.StopAsked("op@host"))
 GRANT = ev.Granted(0, 5, 0, 0)
 STORIES: list[tuple[str, list[ev.Event]]] = [
     ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 0), ev.Closed()]),
