@@ -58,12 +58,6 @@ class Attempt:
 class Attempts(Asking):
     """RESTING."""
 
-    def deadline_at(self, now: int) -> int | None:
-        """Return when the timeout of this run ends, if the command starts now; None without one."""
-        if self._run_until is not None or self.spec.timeout is None:
-            return self._run_until
-        return now + self.spec.timeout
-
     # -- the end of an attempt --------------------------------------------------------------------
 
     def _failed_by_itself(self) -> bool:

@@ -92,6 +92,7 @@ class Keeper:
         self._store_closed = False
         self._watch_at: int | None = None
         self._withheld: list[bytes] = []
+        self._deadline = 0
 
     def now(self) -> int:
         """Return the moment that decisions and records count on."""
@@ -310,9 +311,9 @@ class Keeper:
             words.append(f"CRONGUARD_TOKEN={self.token}")
             if self.run.slot:
                 words.append(f"CRONGUARD_SLOT={records.utc(self.run.slot)}")
-        deadline_at = self.run.deadline_at(now_ms())
-        if deadline_at is not None:
-            words.append(f"CRONGUARD_DEADLINE={records.utc(self.wall.at(deadline_at))}")
+        if self.spec.timeout is not None:
+            self._deadline = self._deadline or self.wall.at(now_ms() + self.spec.timeout)
+            words.append(f"CRONGUARD_DEADLINE={records.utc(self._deadline)}")
         return [os.fsencode(word) for word in words]
 
     def say(self, topic: str, facts: dict[str, object]) -> None:

@@ -299,14 +299,6 @@ def test_attempts_that_did_not_end_by_themselves_are_on_record() -> None:
     assert [one.exit_status for one in lost.attempts] == [3, None]
 
 
-def test_the_deadline_is_the_same_for_each_attempt() -> None:
-    """CRONGUARD_DEADLINE: what the command may count on."""
-    spec = {"retries": 1, "timeout": 15_000}
-    assert play(spec, UP[:2]).deadline_at(10) == 15_010
-    assert play(spec, AGAIN[:-1]).deadline_at(10_100) == 15_020
-    assert play(TWICE, AGAIN[:-1]).deadline_at(10_100) is None
-
-
 @pytest.mark.parametrize(("steps", "due"), [(RESTING, 5_000), (RENEWED, 10_000)])
 def test_it_wakes_in_the_pause_for_heartbeats(steps: list[Step], due: int) -> None:
     """No miss: the lease is renewed while nothing runs."""

@@ -287,6 +287,9 @@ def test_every_phase_can_be_reached() -> None:
     assert reached == set(PHASES)
 
 
+ENDING: tuple[ev.Event, ...] = (
+    *(ev.Exited(256, 0), ev.TreeDead(), ev.Signalled(15), ev.StopAsked("op@host")),
+)
 LEADS_ON: dict[str, Callable[[int], tuple[ev.Event, ...]]] = {
     "asking": lambda now: (ev.Granted(now, 1, 0, 0), ev.Granted(now - 500, 1, 0, 0)),
     "spawning": lambda now: (ev.Spawned(1),),
@@ -298,7 +301,6 @@ LEADS_ON: dict[str, Callable[[int], tuple[ev.Event, ...]]] = {
     "killing": lambda now: (*ENDING, ev.Renewed(now, 0, "op@host")),
     "resting": lambda now: (ev.Renewed(now, 0, None), ev.Tick(), ev.TreeDead()),
 }
-ENDING = (ev.Exited(256, 0), ev.TreeDead(), ev.Signalled(15), ev.StopAsked("op@host"))
 GRANT = ev.Granted(0, 5, 0, 0)
 STORIES: list[tuple[str, list[ev.Event]]] = [
     ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 0), ev.Closed()]),
