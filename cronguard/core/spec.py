@@ -39,6 +39,7 @@ class JobSpec:
         "on_store_error",
         "once",
         "quiet",
+        "replace",
         "schedule",
         "signal",
         "skip_exit_code",
@@ -64,6 +65,7 @@ class JobSpec:
         signal: int = 15,
         ttl: int = 30_000,
         wait: int | None = 0,
+        replace: bool = False,
         slots: int = 1,
         once: int = 0,
         schedule: str = "",
@@ -90,6 +92,7 @@ class JobSpec:
         self.signal = signal
         self.ttl = ttl
         self.wait = wait
+        self.replace = replace
         self.slots = slots
         self.once = once
         self.schedule = schedule
@@ -106,6 +109,10 @@ class JobSpec:
         self.isolation = isolation
         self.skip_exit_code = skip_exit_code
         self.quiet = quiet
+
+
+REPLACED_BY = "replaced by "
+"""How the word begins that a run leaves for the one that it replaces. No user has such a name."""
 
 
 class Owner:
