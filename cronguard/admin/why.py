@@ -80,6 +80,10 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         ),
         "If that was not meant, look who sends signals there.",
     ),
+    (rec.STOPPED, "replaced"): (
+        "was stopped: a newer run, started with --replace, took its place",
+        "Nothing is to be done, unless runs are replaced before they can finish.",
+    ),
     (rec.STOPPED, ANY): (
         "was stopped {reason}",
         "Ask them; the next run starts as usual.",

@@ -123,6 +123,11 @@ WAIT = Option(
     "wait", "-w --wait", "DUR|forever", values.wait, "0",
     "When another run holds the lock: wait for it in a fair queue, instead of skipping.",
 )  # fmt: skip
+REPLACE = Option(
+    "replace", "--replace", "", values.switch, "false",
+    "When another run holds the lock: stop that run, wait until all of it is dead, and take over. "
+    "With --wait, for at most so long.",
+)  # fmt: skip
 SLOTS = Option(
     "slots", "--slots", "N", values.slots, "1",
     "How many runs of the job may be under way at a time. The same on every host.",
@@ -226,13 +231,13 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR,
-    STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
-    QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
+    REPLACE, SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY,
+    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION,
+    SKIP_EXIT_CODE, QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
-    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT,
-    MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS,
-    ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
+    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, ONCE, SCHEDULE, TZ,
+    FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT,
+    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""

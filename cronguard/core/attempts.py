@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from cronguard.core import actions as do
 from cronguard.core import exits, record
-from cronguard.core.asking import STOP_SIGNALS, Asking
+from cronguard.core.asking import STOP_SIGNALS, Asking, stop_reason
 from cronguard.core.ending import RESTING, SPAWNING
 
 TYPE_CHECKING = False
@@ -139,14 +139,14 @@ class Attempts(Asking):
         if event.signum not in STOP_SIGNALS:
             return []
         self.signal = event.signum
-        return self._stopped_resting(event.signum, "signal", now)
+        said = self._say("stopped_resting", attempt=self.attempt, signum=event.signum)
+        status = exits.of_signal(event.signum)
+        return self._over_resting(record.STOPPED, status, "signal", said, now)
 
     def _stop_asked_resting(self, event: ev.StopAsked, now: int) -> list[Action]:
-        return self._stopped_resting(15, f"by {event.by}", now)
-
-    def _stopped_resting(self, signum: int, reason: str, now: int) -> list[Action]:
-        said = self._say("stopped_resting", attempt=self.attempt, signum=signum, reason=reason)
-        return self._over_resting(record.STOPPED, exits.of_signal(signum), reason, said, now)
+        said = self._say("stopped_resting", attempt=self.attempt, by=event.by)
+        reason = stop_reason(event.by)
+        return self._over_resting(record.STOPPED, exits.of_signal(15), reason, said, now)
 
     def _lost_resting(self, now: int, holder: Owner | None) -> list[Action]:
         """Nothing is to be killed; it is given back if it may still be ours."""

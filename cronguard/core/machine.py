@@ -29,7 +29,7 @@ from __future__ import annotations
 from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import exits, record
-from cronguard.core.asking import STOP_SIGNALS
+from cronguard.core.asking import STOP_SIGNALS, stop_reason
 from cronguard.core.attempts import Attempts
 from cronguard.core.ending import (
     ASKING,
@@ -164,7 +164,7 @@ class Run(Attempts):
         return []
 
     def _stop_asked(self, event: ev.StopAsked, now: int) -> list[Action]:
-        self._end(record.STOPPED, exits.of_signal(15), f"by {event.by}")
+        self._end(record.STOPPED, exits.of_signal(15), stop_reason(event.by))
         said = self._say("stop_asked", by=event.by)
         return [said, *self._stop(self.spec.signal, now)]
 
@@ -172,7 +172,7 @@ class Run(Attempts):
         """Have it end the run there as well."""
         if self.outcome is not None:
             return []
-        self._end(record.STOPPED, exits.of_signal(15), f"by {event.by}")
+        self._end(record.STOPPED, exits.of_signal(15), stop_reason(event.by))
         return [self._say("stop_asked", by=event.by)]
 
     def _stop(self, signum: int, now: int) -> list[Action]:

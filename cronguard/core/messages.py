@@ -7,6 +7,7 @@ indented. What comes from elsewhere (host names, error texts) is made printable.
 from __future__ import annotations
 
 from cronguard.core import lease
+from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ def _skipped(c: Context) -> str:
             f"{c.job}: not started: {c.text('why') or 'another run was the one for this slot'}.\n"
             "  A run that leaves the schedule alone starts with --force-slot."
         )
+    if reason == "replaced":
+        return (
+            f"{c.job}: not started: while it waited for the lock it was {c.text('why')}, which was "
+            "started with --replace."
+        )
     if reason == "paused":
         return (
             f"{c.job}: not started: the job is paused{_because(c)}.\n"
@@ -145,7 +151,12 @@ def _skipped(c: Context) -> str:
 
 
 def _queued(c: Context) -> str:
-    limit = "" if c.spec.wait is None else f" for up to {span(c.spec.wait)}"
+    limit = f" for up to {span(c.spec.wait)}" if c.spec.wait else ""
+    if c.spec.replace:
+        return (
+            f"{c.job}: asked {c.holder()} to stop; waiting{limit} until all of it is dead."
+            f"{c.other_command()}"
+        )
     return f"{c.job}: waiting{limit} for the lock, held by {c.holder()}.{c.other_command()}"
 
 
@@ -221,7 +232,10 @@ def _stragglers(c: Context) -> str:
 
 
 def _stop_asked(c: Context) -> str:
-    return f"{c.job}: stopping: asked by {c.text('by')}."
+    by = c.text("by")
+    if by.startswith(REPLACED_BY):
+        return f"{c.job}: stopping: {by}, which was started with --replace."
+    return f"{c.job}: stopping: asked by {by}."
 
 
 def _timed_out(c: Context) -> str:
@@ -258,9 +272,12 @@ def _in_the_pause(c: Context) -> str:
 
 
 def _stopped_resting(c: Context) -> str:
-    if c.text("reason") == "signal":
-        return f"{c.job}: got {signal_name(c.ms('signum'))} {_in_the_pause(c)}; not trying again."
-    return f"{c.job}: stopped {c.text('reason')} {_in_the_pause(c)}; not trying again."
+    by = c.text("by")
+    if not by:
+        how = f"got {signal_name(c.ms('signum'))}"
+    else:
+        how = by if by.startswith(REPLACED_BY) else f"stopped by {by}"
+    return f"{c.job}: {how} {_in_the_pause(c)}; not trying again."
 
 
 def _lost_resting(c: Context) -> str:

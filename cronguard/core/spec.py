@@ -39,6 +39,7 @@ class JobSpec:
         "on_store_error",
         "once",
         "quiet",
+        "replace",
         "retries",
         "retry_delay",
         "schedule",
@@ -66,6 +67,7 @@ class JobSpec:
         signal: int = 15,
         ttl: int = 30_000,
         wait: int | None = 0,
+        replace: bool = False,
         slots: int = 1,
         once: int = 0,
         schedule: str = "",
@@ -94,6 +96,7 @@ class JobSpec:
         self.signal = signal
         self.ttl = ttl
         self.wait = wait
+        self.replace = replace
         self.slots = slots
         self.once = once
         self.schedule = schedule
@@ -112,6 +115,10 @@ class JobSpec:
         self.isolation = isolation
         self.skip_exit_code = skip_exit_code
         self.quiet = quiet
+
+
+REPLACED_BY = "replaced by "
+"""How the word begins that a run leaves for the one that it replaces. No user has such a name."""
 
 
 class Owner:

@@ -133,6 +133,8 @@ NOT_OF_A_QUORUM = {
     "test_an_overview_has_the_record_of_each_run_under_way": NO_SLOTS,
     "test_asked_again_the_holder_is_granted_the_same": "the token may rise: tests/stores/ has it",
     "test_at_most_so_many_runs_as_slots": NO_SLOTS,
+    "test_of_several_runs_the_oldest_makes_way": NO_SLOTS,
+    "test_who_waits_before_it_makes_way_too_and_who_comes_after_does_not": NO_QUEUE,
     "test_grants_of_other_slots_do_not_fence": NO_SLOTS,
     "test_many_requests_are_answered_in_their_order": "no run renews what it is giving back",
     "test_random_walks_never_leave_the_model": NO_SLOTS,

@@ -289,9 +289,18 @@ class Run:
             wait(self.store, 0.2)
         raise AssertionError("no event from the store in time")
 
-    def acquire(self, *, queue_for: int = 0, evict: str | None = None, **facts: object) -> Event:
+    def acquire(
+        self,
+        *,
+        queue_for: int = 0,
+        evict: str | None = None,
+        replace: str = "",
+        **facts: object,
+    ) -> Event:
         """Ask for the lease."""
-        return self.ask(Acquire(self.record(**facts), queue_for=queue_for, evict=evict))
+        record = self.record(**facts)
+        asked = Acquire(record, queue_for=queue_for, evict=evict, replace=replace)
+        return self.ask(asked)
 
     def granted(self, **more: object) -> Granted:
         """Ask for the lease, and get it."""

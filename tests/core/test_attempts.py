@@ -128,6 +128,16 @@ STORIES: list[tuple[str, dict[str, Any], list[Step], dict[str, Any]]] = [
         (6_000, STOP, "say stopped_resting, disarm, close release"),
         (6_010, CLOSED, "exit 143"),
     ], ends(rec.STOPPED, 143, "by ann@desk")),
+    ("a newer run takes its place in the pause", TWICE, [
+        *RENEWED,
+        (6_000, ev.StopAsked("replaced by web-9, pid 1"),
+         "say stopped_resting, disarm, close release"),
+    ], ends(rec.STOPPED, 143, "replaced")),
+    ("or while an attempt is cleared away", TWICE, [
+        *LEAVING,
+        (150, ev.StopAsked("replaced by web-9, pid 1"), "say stop_asked"),
+        (200, DEAD, "disarm, close release"),
+    ], ends(rec.STOPPED, 143, "replaced")),
     ("a stop that the heartbeat tells of counts in the pause", TWICE, [
         *RESTING,
         (5_000, TICK, "renew"),

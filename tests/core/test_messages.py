@@ -37,7 +37,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
         "why": "--timeout leaves no time",
     },
     "not_started_again": {"attempt": 2, "why": "/opt/x was not found"},
-    "stopped_resting": {"attempt": 1, "reason": "signal", "signum": 15},
+    "stopped_resting": {"attempt": 1, "by": "ann@desk"},
     "lost_resting": {"attempt": 1, "why": "timed out after 2s"},
     "guardian_died_resting": {"attempt": 1},
     "suspended": {"left": 20_000},

@@ -266,6 +266,15 @@ def test_an_operator_stops_a_run_in_its_pause(lab: Lab) -> None:
     assert is_free(lab)
 
 
+def test_a_newer_run_replaces_one_in_its_pause(lab: Lab) -> None:
+    """At once, as there is nothing to wait for."""
+    run = resting(lab)
+    assert lab.call("run", "-n", "job", "--replace", "--", "true").returncode == 0
+    assert run.wait(20) == 143
+    reasons = {record["outcome"]: record["reason"] for record in lab.records("job")}
+    assert reasons == {"stopped": "replaced", "succeeded": None}
+
+
 def test_l7_a_lock_that_is_taken_in_the_pause_ends_the_run(lab: Lab) -> None:
     """L7: 121, and the new holder keeps it."""
     run = resting(lab, "--ttl", "10s")
