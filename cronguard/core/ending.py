@@ -61,6 +61,7 @@ class Ending:
         self.attempt = 1
         self.attempts: list[Attempt] = []
         self.holder: Owner | None = None
+        self.lock = ""
         self.slot = 0
         self.guarded = True
         self.local = False
