@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cronguard.core.durations import fitting_timeout, numbers, of_successes, percentile
 from cronguard.core.record import KEPT_RUNS, RUNNING, SKIPPED, SUCCEEDED
 
 TYPE_CHECKING = False
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Record = dict[str, object]
-ENOUGH_RUNS = 20
-"""With fewer successes nothing is suggested."""
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 LADDER = (
     *(10, 50, 100, 250, 500),
@@ -55,9 +54,8 @@ class Figures:
     def __init__(self, job: str, runs: list[Record], counters: dict[str, int]) -> None:
         self.job = job
         ended = [one for one in runs[:KEPT_RUNS] if one.get("outcome") != RUNNING]
-        good = [one for one in ended if one.get("outcome") == SUCCEEDED]
         self.runs = len(ended)
-        self.succeeded = len(good)
+        self.succeeded = sum(one.get("outcome") == SUCCEEDED for one in ended)
         self.outcomes = dict(Counter(str(one.get("outcome")) for one in ended))
         reasons = f"{SKIPPED}:"
         self.skips = {
@@ -66,7 +64,7 @@ class Figures:
             if name.startswith(reasons)
         }
         self.waits = Spread(numbers(ended, "wait_ms"))
-        self.durations = Spread(numbers(good, "duration_ms"))
+        self.durations = Spread(of_successes(runs))
         self.longest_gap = max(numbers(ended, "longest_gap_ms"), default=None)
 
     @property
@@ -77,10 +75,7 @@ class Figures:
     @property
     def suggested_timeout(self) -> int | None:
         """Return p95 + 50 %, in whole seconds, or None while there are too few successes."""
-        p95 = self.durations.p95
-        if p95 is None or len(self.durations.values) < ENOUGH_RUNS:
-            return None
-        return max(-(-p95 * 3 // (2 * SECOND)), 1) * SECOND
+        return fitting_timeout(self.durations.values)
 
     def as_json(self) -> dict[str, object]:
         """Return all of it for programs."""
@@ -98,17 +93,6 @@ class Figures:
             "longest_gap_ms": self.longest_gap,
             "suggested_timeout_ms": self.suggested_timeout,
         }
-
-
-def numbers(records: Iterable[Record], field: str) -> list[int]:
-    """Return what the records have in *field*, where it is a number that can be."""
-    found = (record.get(field) for record in records)
-    return [value for value in found if type(value) is int and value >= 0]
-
-
-def percentile(ordered: list[int], percent: int) -> int | None:
-    """Return the least of the *ordered* values that so many per cent do not exceed."""
-    return ordered[-(-percent * len(ordered) // 100) - 1] if ordered else None
 
 
 def histogram(values: list[int]) -> list[tuple[int | None, int]]:

@@ -6,9 +6,10 @@ import click
 
 from cronguard.admin import render
 from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, with_store
-from cronguard.admin.figures import ENOUGH_RUNS, LADDER, Figures, Spread, histogram
+from cronguard.admin.figures import LADDER, Figures, Spread, histogram
 from cronguard.admin.output import say, say_json, say_table
 from cronguard.config.values import duration_text
+from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.messages import printable, span
 from cronguard.core.record import KEPT_RUNS, SUCCEEDED
 from cronguard.stores.contract import Damaged

@@ -6,7 +6,8 @@ A paused job is neither overdue nor skipped too often: that is what it was pause
 from __future__ import annotations
 
 from cronguard.admin import render
-from cronguard.admin.figures import ENOUGH_RUNS, Spread
+from cronguard.admin.figures import Spread
+from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.messages import span
 
 TYPE_CHECKING = False

@@ -108,8 +108,9 @@ NAMESPACE = Option(
     "What all keys in the store begin with.",
 )  # fmt: skip
 TIMEOUT = Option(
-    "timeout", "-t --timeout", "DUR", values.limit, "none",
-    "The longest a run may last; then it is stopped, and ends with status 124.",
+    "timeout", "-t --timeout", "DUR|auto", values.run_timeout, "none",
+    "The longest a run may last; then it is stopped, and ends with status 124. auto: 150 % of what "
+    "95 % of the job's recent successes took; none before there are 20 of them.",
 )  # fmt: skip
 KILL_AFTER = Option(
     "kill_after", "-k --kill-after", "DUR", values.duration, "10s",

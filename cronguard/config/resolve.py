@@ -11,7 +11,7 @@ import os
 from cronguard.config import options as opt
 from cronguard.config import parser, paths, store
 from cronguard.config.options import ConfigError, Option
-from cronguard.config.values import PLAIN_ONCE
+from cronguard.config.values import AUTO, PLAIN_ONCE
 from cronguard.core.lease import ttl_problem
 from cronguard.core.spec import NAME_LENGTH, JobSpec, is_job_name
 
@@ -129,13 +129,15 @@ class Settings:
 class Resolved:
     """What `run` is to do. `sources` names, for each option, who said its value.
 
-    `secrets` what no record or message may hold · `state` the state folder, None if there is none.
+    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `secrets` what
+    no record or message may hold · `state` the state folder, None if there is none.
     """
 
-    __slots__ = ("debug", "dry_run", "secrets", "sources", "spec", "state")
+    __slots__ = ("auto_timeout", "debug", "dry_run", "secrets", "sources", "spec", "state")
 
-    def __init__(self, spec: JobSpec, settings: Settings) -> None:
+    def __init__(self, spec: JobSpec, settings: Settings, *, auto_timeout: bool = False) -> None:
         self.spec = spec
+        self.auto_timeout = auto_timeout
         self.sources = settings.sources
         self.secrets = settings.secrets
         self.state = store.folder(settings.environ)
@@ -158,10 +160,13 @@ def from_argv(argv: list[str], environ: Mapping[str, str]) -> Resolved:
         settings.for_job(name)
     given = {option.name: settings.value(option) for option in opt.IN_SPEC}
     said = {key: value for key, value in given.items() if settings.sources[key] != BUILT_IN}
+    auto_timeout = said.get(opt.TIMEOUT.name) == AUTO
+    if auto_timeout:
+        del said[opt.TIMEOUT.name]
     spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
     _refuse_contradictions(spec, settings.sources)
     _refuse_two_rules(spec, settings)
-    return Resolved(spec, settings)
+    return Resolved(spec, settings, auto_timeout=auto_timeout)
 
 
 def _command(parsed: parser.Parsed, settings: Settings) -> list[str]:

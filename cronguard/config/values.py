@@ -97,6 +97,20 @@ def limit(text: str) -> int | None:
     return None if text == "none" else _or("none", text) or None
 
 
+AUTO = "auto"
+"""A timeout that follows from how long the job's runs take."""
+
+
+def run_timeout(text: str) -> int | str | None:
+    """Return a duration, None for `none` and 0, or AUTO."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return limit(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
 def wait(text: str) -> int | None:
     """Return a duration, or None for `forever`."""
     return None if text == "forever" else _or("forever", text)

@@ -7,6 +7,7 @@ indented. What comes from elsewhere (host names, error texts) is made printable.
 from __future__ import annotations
 
 from cronguard.core import lease
+from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cronguard.core.spec import JobSpec, Owner
 
 SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 15: "TERM", 20: "TSTP"}
-QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered"))
+QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered", "auto_timeout_few"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
 
 
@@ -260,6 +261,20 @@ def _timed_out(c: Context) -> str:
     )
 
 
+def _auto_timeout_few(c: Context) -> str:
+    return (
+        f"{c.job}: no timeout yet: --timeout auto takes {ENOUGH_RUNS} runs that succeeded; "
+        f"so far on record: {c.ms('successes')}."
+    )
+
+
+def _auto_timeout_unknown(c: Context) -> str:
+    return (
+        f"{c.job}: this run has no timeout: how long its like took, which --timeout auto goes by, "
+        f"could not be read: {c.text('why')}."
+    )
+
+
 def _failed_how(c: Context) -> str:
     signum = c.ms("signum")
     how = f"was ended by {signal_name(signum)}" if signum else f"exited with {c.ms('status')}"
@@ -472,6 +487,8 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _stragglers,
         _stop_asked,
         _timed_out,
+        _auto_timeout_few,
+        _auto_timeout_unknown,
         _attempt_failed,
         _attempts_failed,
         _not_started_again,

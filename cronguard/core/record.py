@@ -53,6 +53,7 @@ FIELDS = (
     "slot",
     "attempt",
     "attempts",
+    "timeout_ms",
     "queued_at",
     "started_at",
     "ended_at",

@@ -49,12 +49,28 @@ def run(argv: list[str], changed: dict[bytes, bytes] | None = None) -> int:
         from cronguard.admin.dry_run import show  # noqa: PLC0415
         from cronguard.runtime.cage import chosen  # noqa: PLC0415
 
-        return show(resolved, chosen())
+        return show(resolved, chosen(), _auto_timeout(resolved))
     try:
         return _guard(resolved, unverified, changed or {})
     except Exception as error:  # noqa: BLE001  (the one place where a bug becomes a message)
         os.write(2, explain_bug(error, resolved).encode("utf-8", "replace"))
         return exits.OWN_FAILURE
+
+
+def _auto_timeout(resolved: Resolved) -> str:
+    """Say what `--timeout auto` is now, where it was asked for."""
+    if not resolved.auto_timeout:
+        return ""
+    from cronguard.config.values import duration_text  # noqa: PLC0415
+    from cronguard.core.durations import ENOUGH_RUNS  # noqa: PLC0415
+    from cronguard.runtime.auto_timeout import look  # noqa: PLC0415
+
+    found = look(resolved.spec)
+    if found.timeout is not None:
+        return f"{duration_text(found.timeout)} now"
+    if found.trouble:
+        return f"none now ({found.trouble})"
+    return f"none yet ({found.successes} of {ENOUGH_RUNS} successes)"
 
 
 def explain_bug(error: Exception, resolved: Resolved) -> str:
@@ -145,6 +161,11 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     from cronguard.runtime.output import Output  # noqa: PLC0415
 
     spec, state = resolved.spec, resolved.state
+    asked = None
+    if resolved.auto_timeout:
+        from cronguard.runtime.auto_timeout import Asked  # noqa: PLC0415  (only when asked for)
+
+        asked = Asked(spec)
     refusal = _isolation_refused(spec.isolation)
     wake = signals.listen()
     terminal = _terminal()
@@ -173,6 +194,10 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     from cronguard.core.spec import Claim  # noqa: PLC0415
     from cronguard.runtime.keeper import Keeper  # noqa: PLC0415
 
+    found = None
+    if asked is not None:
+        found = asked.answer(spec.store_timeout, wake)
+        spec.timeout = found.timeout
     times = LeaseTimes(spec.ttl)
     plan = _plan(spec, Wall().at(now_ms()))
     claim = Claim(
@@ -199,6 +224,9 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         isolation_refused=refusal,
         schedule=plan.schedule if plan else None,
     )
+    if found is not None and found.timeout is None:
+        topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
+        keeper.say(topic, {"successes": found.successes, "why": found.trouble})
     for why in plan.odd if plan else []:
         keeper.say("odd_rule", {"why": why})
     return keeper

@@ -23,6 +23,7 @@ def run_record(keeper: Keeper) -> str:
         "command": redact.command(keeper.spec.command, keeper.secrets),
         "attempt": run.attempt,
         "attempts": _attempts(keeper) if keeper.spec.retries else None,
+        "timeout_ms": keeper.spec.timeout,
         "slot": record.utc(run.slot) if run.slot else None,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,

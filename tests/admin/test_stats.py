@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.admin.figures import ENOUGH_RUNS, LADDER, Figures, histogram, percentile
+from cronguard.admin.figures import LADDER, Figures, histogram
 from cronguard.admin.stats import bars, lines, row
 from cronguard.core import record as rec
+from cronguard.core.durations import ENOUGH_RUNS, percentile
 
 from .seeds import Seeds
 

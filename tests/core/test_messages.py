@@ -29,6 +29,8 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "stragglers": {"left": 2},
     "stop_asked": {"by": "ann@desk"},
     "timed_out": {"timeout": 60_000},
+    "auto_timeout_few": {"successes": 7},
+    "auto_timeout_unknown": {"why": "connection refused"},
     "attempt_failed": {"attempt": 1, "status": 3, "pause": 20_000},
     "attempts_failed": {
         "attempt": 2,

@@ -77,6 +77,15 @@ def test_a_run_of_flags_loads_nothing_heavy(tmp_path: Path, store: str) -> None:
     assert not loaded & set(HEAVY.split())
 
 
+def test_a_timeout_that_is_found_out_is_read_elsewhere(tmp_path: Path, store: str) -> None:
+    """No drag: neither who asks for it keeps what reading takes, nor does anybody else load it."""
+    loaded = loaded_by_run(tmp_path, store, "-q", "-n", "job", "--timeout", "auto")
+    assert "cronguard.runtime.auto_timeout" in loaded
+    assert not loaded & {*HEAVY.split(), "cronguard.stores.sqlite.history"}
+    loaded = loaded_by_run(tmp_path, store, "-n", "job", "--retries", "2")
+    assert not loaded & {"cronguard.runtime.auto_timeout", "cronguard.core.durations"}
+
+
 def test_slots_of_a_period_load_nothing_heavy(tmp_path: Path, store: str) -> None:
     """No drag: only a schedule needs cronsim, and what that needs."""
     options = ("--once", "4d", "--slots", "2", "--min-hold", "1s", "--jitter", "5ms")
