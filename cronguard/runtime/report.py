@@ -23,6 +23,7 @@ def run_record(keeper: Keeper) -> str:
         "command": redact.command(keeper.spec.command, keeper.secrets),
         "attempt": 1,
         "slot": record.utc(run.slot) if run.slot else None,
+        "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
         "reason": redact.text(run.reason, keeper.secrets) or None,
