@@ -28,6 +28,7 @@ _COMMANDS = {
     "logs": "Show the output that was kept of a run.",
     "why": "Explain the last skip or failure of a job, and what to do.",
     "stats": "Show how often jobs succeed, how long they take, and a timeout that fits.",
+    "health": "Tell in JSON whether jobs are healthy, and why not.",
     "check": "Check jobs for a monitoring system (plugin convention).",
     "stop": "Ask a run to stop, wherever it is.",
     "pause": "Let no run of a job start until it is resumed, or for a while.",
