@@ -213,8 +213,7 @@ def _sqlite(facts: Facts) -> list[Finding]:
 
 
 def _mb(size: object) -> str:
-    count = render.number(size)
-    return f"{count / 1_048_576:.1f} MB" if count >= 1_048_576 else f"{count / 1024:.0f} kB"
+    return render.size(render.number(size))
 
 
 # -- the jobs in it -------------------------------------------------------------------------------

@@ -100,6 +100,12 @@ class Figures:
         }
 
 
+def usual(recent: Iterable[Record]) -> int | None:
+    """Return how long the job usually takes: the median of its *recent* successes, in ms."""
+    good = [one for one in recent if one.get("outcome") == SUCCEEDED]
+    return percentile(sorted(numbers(good, "duration_ms")), 50)
+
+
 def numbers(records: Iterable[Record], field: str) -> list[int]:
     """Return what the records have in *field*, where it is a number that can be."""
     found = (record.get(field) for record in records)
