@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": "Guard one run of a command.",
     "status": "Show each job: running or not, by whom, and how the last run ended.",
     "ps": "Show the runs that are under way.",
+    "top": "Show what runs, and who waits, as it changes.",
     "history": "Show the runs that were.",
     "show": "Show everything about one run.",
     "logs": "Show the output that was kept of a run.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cronguard.admin.usage import Usage
     from cronguard.stores.contract import History, Lease, Overview
 
-_COLUMNS = [
+COLUMNS = [
     *("RUN", "JOB", "HOST", "PID", "AGE", "USUALLY", "CPU", "MEMORY", "HEARTBEAT", "LOCK LEFT"),
     *("WAITING", "COMMAND"),
 ]
@@ -47,8 +47,8 @@ class Live:
         self.usual = usual_ms
         self.usage = usage
 
-    def row(self, now: int) -> list[str]:
-        """Return the run's line of the table."""
+    def row(self, now: int, cpu: str = "") -> list[str]:
+        """Return the run's line of the table; *cpu* in the place of its processor time so far."""
         lease, owner, usage = self.lease, self.lease.owner, self.usage
         age = now - owner.since_wall
         return [
@@ -58,7 +58,7 @@ class Live:
             str(owner.pid),
             span(age) if owner.since_wall and age >= 0 else "-",
             "-" if self.usual is None else span(self.usual),
-            "-" if usage is None else span(usage.cpu_ms),
+            cpu or ("-" if usage is None else span(usage.cpu_ms)),
             "-" if usage is None else render.size(usage.rss_bytes),
             f"{span(lease.quiet)} ago",
             span(lease.left),
@@ -77,8 +77,17 @@ class Live:
         }
 
 
-def live_runs(history: History) -> tuple[list[Live], list[str]]:
-    """Return every run that holds a lease, the oldest first, and why jobs cannot be read."""
+class Scene:
+    """What goes on: the runs, the oldest first; who waits, by job; why jobs cannot be read."""
+
+    def __init__(self, runs: list[Live], waiting: dict[str, list[str]], damage: list[str]) -> None:
+        self.runs = runs
+        self.waiting = waiting
+        self.damage = damage
+
+
+def look(history: History) -> Scene:
+    """Return what goes on now."""
     from cronguard.admin.usage import Processes  # noqa: PLC0415 - psutil, for this alone
 
     every = history.overview(history.jobs(), live=True)
@@ -97,8 +106,11 @@ def live_runs(history: History) -> tuple[list[Live], list[str]]:
         for lease in seen.leases
         if not lease.released
     ]
-    damage = [seen.damage for seen in every.values() if seen.damage]
-    return sorted(found, key=lambda run: run.lease.owner.since_wall), damage
+    return Scene(
+        sorted(found, key=lambda run: run.lease.owner.since_wall),
+        {job: seen.waiting for job, seen in every.items() if seen.waiting},
+        [seen.damage for seen in every.values() if seen.damage],
+    )
 
 
 def start_record(seen: Overview, lease: Lease) -> render.Record:
@@ -128,10 +140,10 @@ def command(*, here: Here) -> int:
     the run's processes, and known on the host where they run.
     """
     with here.history() as history:
-        found, damage = live_runs(history)
+        scene = look(history)
     now = wall_now()
     if here.as_json:
-        say_json([run.as_json() for run in found])
+        say_json([run.as_json() for run in scene.runs])
     else:
-        say_table(_COLUMNS, [run.row(now) for run in found], "Nothing runs.")
-    return say_damaged(damage)
+        say_table(COLUMNS, [run.row(now) for run in scene.runs], "Nothing runs.")
+    return say_damaged(scene.damage)
