@@ -6,7 +6,7 @@ A paused job is neither overdue nor skipped too often: that is what it was pause
 from __future__ import annotations
 
 from cronguard.admin import render
-from cronguard.admin.figures import ENOUGH_RUNS, Spread
+from cronguard.admin.figures import ENOUGH_RUNS, IN_THE_WAY, Spread
 from cronguard.core.lease import FULL_TTL_MS, MIN_TTL_MS, TAKEOVER_MS, LeaseTimes
 from cronguard.core.messages import span
 from cronguard.core.record import LEASE_LOST
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("ok", "warning", "critical", "unknown")
-CONTENDED = frozenset(("held", "wait_expired", "replaced"))
-"""The reasons of skips that say that runs are in each other's way."""
 EARLY_MS = 60_000
 """A run that began so long before it was due, at most, was the one: clocks differ."""
 RECENT_RUNS = 5
@@ -112,7 +110,7 @@ class Facts:
         """Return how many runs since the last start found the lock held."""
         started = self.seen.counters.get("last_start", 0)
         return sum(
-            record.get("reason") in CONTENDED and (render.when_of(record) or 0) >= started
+            record.get("reason") in IN_THE_WAY and (render.when_of(record) or 0) >= started
             for record in self.skips
         )
 
