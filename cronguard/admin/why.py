@@ -80,6 +80,10 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         ),
         "If that was not meant, look who sends signals there.",
     ),
+    (rec.STOPPED, "replaced"): (
+        "was stopped: a newer run, started with --replace, took its place",
+        "Nothing is to be done, unless runs are replaced before they can finish.",
+    ),
     (rec.STOPPED, ANY): (
         "was stopped {reason}",
         "Ask them; the next run starts as usual.",
@@ -180,7 +184,10 @@ def _ended(signum: int, status: str) -> str:
 
 
 def _holder(holder: dict[str, object], now: int) -> str:
-    parts = [render.word(holder.get("host"))]
+    lock = f"the lock {render.word(holder['lock'])}: " if holder.get("lock") else ""
+    parts = [f"{lock}{render.word(holder.get('host'))}"]
+    if lock and holder.get("job"):
+        parts.append(f"job {render.word(holder['job'])}")
     if holder.get("pid"):
         parts.append(f"pid {render.word(holder['pid'])}")
     if holder.get("run_id"):

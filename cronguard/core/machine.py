@@ -39,6 +39,7 @@ from cronguard.core.ending import (
     STOPPING,
     WAITING,
 )
+from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +142,10 @@ class Run(Asking):
         return [do.Forward(event.signum)]
 
     def _stop_asked(self, event: ev.StopAsked, now: int) -> list[Action]:
-        self._end(record.STOPPED, exits.of_signal(15), f"by {event.by}")
+        is_replaced = event.by.startswith(REPLACED_BY)
+        self._end(
+            record.STOPPED, exits.of_signal(15), "replaced" if is_replaced else f"by {event.by}"
+        )
         said = self._say("stop_asked", by=event.by)
         return [said, *self._stop(self.spec.signal, now)]
 

@@ -18,6 +18,7 @@ from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import record as records
 from cronguard.core.asking import STOP_SIGNALS
+from cronguard.core.spec import REPLACED_BY
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
@@ -182,9 +183,16 @@ class Keeper:
         PERFORM[type(action)](self, action)
 
     def _acquire(self, action: do.Acquire) -> None:
-        queue_for = 0 if self.spec.wait == 0 else QUEUE_FOR_MS
-        record, evict, until = self._record(), action.evict, action.until
-        self._send(contract.Acquire(record, queue_for=queue_for, evict=evict, until=until))
+        spec, owner = self.spec, self.claim.owner
+        self._send(
+            contract.Acquire(
+                self._record(),
+                queue_for=0 if spec.wait == 0 and not spec.replace else QUEUE_FOR_MS,
+                evict=action.evict,
+                until=action.until,
+                replace=f"{REPLACED_BY}{owner.host}, pid {owner.pid}" if spec.replace else "",
+            )
+        )
         if action.evict is not None and self.state is not None:
             proof.forget_marks(self.state, action.evict, self.wall.at(now_ms()))
 
@@ -261,7 +269,7 @@ class Keeper:
         attempt = min(self.run.times.attempt, max(self.spec.store_timeout, 100))
         try:
             met = MetServers(self.state) if self.state is not None else None
-            self.store = open_lease(url, self.claim, attempt, met)
+            self.store = open_lease(url, self.claim, attempt, met, self.spec.lock)
         except (contract.StoreDown, ValueError) as error:
             self._refusal = str(error)
             return

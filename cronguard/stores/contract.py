@@ -52,6 +52,8 @@ class Acquire(Request):
     `record` the encoded start record, with `"token":null` for the store to fill in ·
     `queue_for` 0: answer Held when there is none; else stand in the queue, and leave it when not
     heard of for so many ms · `evict` run id of a holder that is proven dead: its lease is free ·
+    `replace` who asks the run that is in the way (of several, the oldest), and those that wait
+    before this one, to stop; empty: nobody ·
     `at_least` a grant's token is no lower, also that of a lease which is held already: so all
     servers of a quorum come to have one token · `slot` what the run is for, where that is known; a
     lease that is held already is moved to it: so they come to have one slot · `until` the moment,
@@ -60,7 +62,7 @@ class Acquire(Request):
     Replies: Granted, Held, Queued, Refused, OffSchedule, Unavailable, Denied.
     """
 
-    __slots__ = ("at_least", "evict", "queue_for", "record", "slot", "until")
+    __slots__ = ("at_least", "evict", "queue_for", "record", "replace", "slot", "until")
     name = "acquire"
 
     def __init__(
@@ -72,8 +74,10 @@ class Acquire(Request):
         at_least: int = 0,
         slot: int = 0,
         until: int | None = None,
+        replace: str = "",
     ) -> None:
         self.slot = slot
+        self.replace = replace
         self.record = record
         self.queue_for = queue_for
         self.evict = evict

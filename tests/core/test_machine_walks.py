@@ -15,7 +15,7 @@ from cronguard.core.asking import STOP_SIGNALS
 from cronguard.core.ending import DONE, KILLING, PHASES, WAITING
 from cronguard.core.lease import LeaseTimes
 from cronguard.core.machine import TABLE, Run
-from cronguard.core.spec import JobSpec, Owner
+from cronguard.core.spec import REPLACED_BY, JobSpec, Owner
 
 WALKS = 1_800
 STEPS = 60  # 108,000 steps at the least
@@ -53,7 +53,7 @@ def draw_event(dice: Random, now: int) -> ev.Event:
             ev.Unkillable("pid 1 (state D)"),
             ev.GuardianDied(),
             ev.Signalled(dice.choice((1, 2, 3, 10, 12, 15, 28))),
-            ev.StopAsked("op@host"),
+            ev.StopAsked(dice.choice(("op@host", f"{REPLACED_BY}web-9, pid 1"))),
             ev.Tick(),
         )
     )
@@ -68,6 +68,7 @@ specs = st.builds(
     kill_after=st.sampled_from((0, 1_000, 10_000)),
     ttl=st.sampled_from((10_000, 30_000, 120_000)),
     wait=st.sampled_from((0, 0, 3_000, None)),
+    replace=st.sampled_from((False, False, True)),
     on_store_error=st.sampled_from(("fail", "run", "local")),
     store_timeout=st.sampled_from((0, 2_000, 5_000)),
     on_lease_lost=st.sampled_from(("stop", "stop", "continue")),
