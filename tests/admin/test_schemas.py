@@ -279,10 +279,13 @@ def test_what_has_another_shape_is_found() -> None:
     shape = {"a": NUMBER, "b": [OneOf("x", "y")], "c": Each(str), "d": (HOLDER, None)}
     good: dict[str, object] = {"a": None, "b": ["x"], "c": {"q": "w"}, "d": None}
     assert mistakes(good, shape) == []
+    numbers: tuple[object, ...] = (True, "1", 1.0)
+    lists: tuple[object, ...] = (["z"], "x", None, [None])
+    objects: tuple[object, ...] = ({"q": 1}, [], None)
     bad: list[dict[str, object]] = [
-        *({**good, "a": wrong} for wrong in (True, "1", 1.0)),
-        *({**good, "b": wrong} for wrong in (["z"], "x", None, [None])),
-        *({**good, "c": wrong} for wrong in ({"q": 1}, [], None)),
+        *({**good, "a": wrong} for wrong in numbers),
+        *({**good, "b": wrong} for wrong in lists),
+        *({**good, "c": wrong} for wrong in objects),
         {**good, "d": {}},
         {**good, "e": 1},
         {"a": 1},
