@@ -129,11 +129,21 @@ class Settings:
 class Resolved:
     """What `run` is to do. `sources` names, for each option, who said its value.
 
-    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `secrets` what
-    no record or message may hold · `state` the state folder, None if there is none.
+    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `period` that
+    of --once in ms, 0 where only the switch was said · `secrets` what no record or message may hold
+    · `state` the state folder, None if there is none.
     """
 
-    __slots__ = ("auto_timeout", "debug", "dry_run", "secrets", "sources", "spec", "state")
+    __slots__ = (
+        "auto_timeout",
+        "debug",
+        "dry_run",
+        "period",
+        "secrets",
+        "sources",
+        "spec",
+        "state",
+    )
 
     def __init__(self, spec: JobSpec, settings: Settings, *, auto_timeout: bool = False) -> None:
         self.spec = spec
@@ -141,6 +151,8 @@ class Resolved:
         self.sources = settings.sources
         self.secrets = settings.secrets
         self.state = store.folder(settings.environ)
+        once = settings.raw(opt.ONCE)
+        self.period = spec.once if once and once[0] not in PLAIN_ONCE else 0
         self.debug = bool(settings.value(opt.DEBUG))
         self.dry_run = bool(settings.value(opt.DRY_RUN))
 

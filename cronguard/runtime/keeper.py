@@ -68,8 +68,10 @@ class Keeper:
         terminal: bool = False,
         isolation_refused: str = "",
         schedule: Schedule | None = None,
+        announced: dict[str, object] | None = None,
     ) -> None:
         self.schedule = schedule
+        self.announced = announced
         self.run = run
         self.spec: JobSpec = run.spec
         self.claim = claim

@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
     from cronguard.config.rules import Plan
-    from cronguard.core.spec import JobSpec
     from cronguard.runtime.keeper import Keeper
 
 LAST_WORDS_MS = 1_000
@@ -199,7 +198,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         found = asked.answer(spec.store_timeout, wake)
         spec.timeout = found.timeout
     times = LeaseTimes(spec.ttl)
-    plan = _plan(spec, Wall().at(now_ms()))
+    plan = _plan(resolved, Wall().at(now_ms()))
     claim = Claim(
         spec.name,
         owner,
@@ -223,6 +222,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         terminal=terminal is not None,
         isolation_refused=refusal,
         schedule=plan.schedule if plan else None,
+        announced=plan.announced if plan else None,
     )
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
@@ -232,13 +232,14 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     return keeper
 
 
-def _plan(spec: JobSpec, now_wall: int) -> Plan | None:
+def _plan(resolved: Resolved, now_wall: int) -> Plan | None:
     """Return the rule for slots, if there is to be one."""
+    spec = resolved.spec
     if not spec.once and not spec.schedule:
         return None
     from cronguard.config.rules import Plan  # noqa: PLC0415  (only with slots)
 
-    return Plan(spec, now_wall)
+    return Plan(spec, now_wall, resolved.period)
 
 
 def _isolation_refused(isolation: str) -> str:

@@ -25,6 +25,7 @@ def run_record(keeper: Keeper) -> str:
         "attempts": _attempts(keeper) if keeper.spec.retries else None,
         "timeout_ms": keeper.spec.timeout,
         "slot": record.utc(run.slot) if run.slot else None,
+        "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
         "reason": redact.text(run.reason, keeper.secrets) or None,

@@ -279,6 +279,13 @@ class History(Protocol):
         `failures_in_a_row`; `last_start`, `last_success`, `last_failure` in ms since the epoch.
         """
 
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output.
+
+        Without what follows `output_bytes`, so that many can be read; `limit` is 1 or more. What
+        cannot be read is an empty list: `overview` says why. Closes nothing.
+        """
+
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
 

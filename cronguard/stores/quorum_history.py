@@ -121,6 +121,14 @@ class QuorumHistory:
         answers = self._each(lambda server: server.counters(jobs))
         return {job: _highest([answer[job] for answer in answers]) for job in jobs}
 
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[Record]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        answers = self._each(lambda server: server.recent(jobs, limit))
+        return {
+            job: self._merged(job, [one for answer in answers for one in answer[job]])[:limit]
+            for job in jobs
+        }
+
     def find(self, run_id: str) -> list[Record]:
         """Return the records whose run id begins with *run_id*."""
         answers = self._each(lambda server: server.find(run_id))

@@ -166,6 +166,17 @@ class RedisHistory:
         return {job: seen.counts(fields) for job, fields in zip(jobs, found, strict=True)}
 
     @understood
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        found = self._run_each("recent", jobs, str(limit))
+        return {
+            job: []
+            if isinstance(texts, Damaged)
+            else [record for text in texts if (record := readable(text))]
+            for job, texts in found.items()
+        }
+
+    @understood
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
         if not run_id:

@@ -97,6 +97,10 @@ class SqliteHistory:
         self._close_left_behind(jobs)
         return self._read(lambda db, _: many.counters(db, self._wanted(jobs)))
 
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        return self._read(lambda db, _: many.recent(db, self._wanted(jobs), limit))
+
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
         if not run_id:
