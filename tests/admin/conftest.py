@@ -20,6 +20,7 @@ def seeds(
         monkeypatch.delenv(name)
     (tmp_path / "state").mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CRONGUARD_STATE_DIR", f"{tmp_path}/state")
     made = Seeds(tmp_path, capsys)
     monkeypatch.setenv("CRONGUARD_STORE", made.url)
     yield made

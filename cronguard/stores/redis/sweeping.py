@@ -79,10 +79,12 @@ class Sweeping:
         """Return keys of others without an expiry, by SCAN."""
         if pattern is None:
             begin = globbed(f"{self._namespace}:")
-            return [Stray(self.label, _text(key)) for key in self._endless(f"{begin}*", "", tick)]
-        found = self._endless(pattern, "string", tick)
-        looks = self._scripted("look", [(key,) for key in found])
-        pairs = zip(found, looks, strict=True)
+            found = [_text(key) for key in self._endless(f"{begin}*", "", tick)]
+            # `{ns}:x` may be a namespace, too, with an index of jobs.
+            return [Stray(self.label, key) for key in found if not key.endswith(":jobs")]
+        matching = self._endless(pattern, "string", tick)
+        looks = self._scripted("look", [(key,) for key in matching])
+        pairs = zip(matching, looks, strict=True)
         return [Stray(self.label, _text(key), *looked) for key, looked in pairs if looked]
 
     @understood
