@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,3 +27,13 @@ def seeds(
     monkeypatch.setenv("CRONGUARD_STORE", made.url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Put a terminal in the place of stdin; what is written to the descriptor is typed there."""
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield master
+    os.close(master)

@@ -16,7 +16,7 @@ from cronguard.core import record as rec
 from cronguard.core.events import Event, Granted
 from cronguard.core.spec import Claim, Owner
 from cronguard.runtime import identity, proof
-from cronguard.stores.contract import Acquire, Close, LeaseStore
+from cronguard.stores.contract import Acquire, Close, LeaseStore, Request
 from cronguard.stores.open import open_lease
 
 PX = 35_000
@@ -61,7 +61,7 @@ class Run:
             "outcome": rec.RUNNING,
         }
 
-    def ask(self, request: Acquire | Close) -> Event:
+    def ask(self, request: Request) -> Event:
         """Send a request and return its reply."""
         self.store.send(request, now_ms())
         (reply,) = self.store.events(now_ms())

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -26,16 +24,6 @@ def history(seeds: Seeds) -> Iterator[History]:
     """Give the history side, as the command opens it."""
     with closing(open_history(seeds.url, "cg")) as opened:
         yield opened
-
-
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Put a terminal in the place of stdin; what is written to the descriptor is typed there."""
-    master, slave = pty.openpty()
-    with os.fdopen(slave, "r") as stdin:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        yield master
-    os.close(master)
 
 
 def evicting(run: Run, dead: Run) -> Granted:
