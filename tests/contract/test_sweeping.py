@@ -6,7 +6,7 @@ from cronguard.core.events import Closed, Granted, Held, Queued, Renewed
 from cronguard.core.record import complete, encode, utc
 from cronguard.stores.contract import Acquire, Close
 from tests.contract.conftest import NewRun
-from tests.contract.harness import JOB, Harness, Run, Steering, shown, wall_ms
+from tests.contract.harness import JOB, PX, Harness, Run, Steering, shown, wall_ms
 
 DAY = 86_400_000
 
@@ -197,3 +197,71 @@ def test_a_lease_that_ends_in_time_is_not_bound(run: NewRun, history: Steering) 
     assert not history.bound(lease)
     assert run().granted().token > grant.token
     assert not history.bound(lease)
+
+
+def test_a_lease_that_would_not_end_ends_again(
+    run: NewRun, store: Harness, history: Steering
+) -> None:
+    """L20: of a holder that is gone in its time; one that lives renews it, and loses nothing."""
+    one = run()
+    grant = one.granted()
+    store.overlong(JOB, 0)
+    [lease] = history.leases([JOB])[JOB]
+    assert lease.left > PX
+    assert history.bound(lease)
+    assert not history.bound(lease)
+    assert 0 < history.leases([JOB])[JOB][0].left <= PX
+    assert isinstance(one.renew(grant), Renewed)
+    if store.plant("PERSIST", f"{store.namespace}:{{{JOB}}}:l:0"):
+        [lease] = history.leases([JOB])[JOB]
+        assert lease.left == -1
+        assert history.bound(lease)
+        assert 0 < history.leases([JOB])[JOB][0].left <= PX
+
+
+def test_a_long_min_hold_is_not_cut_short(run: NewRun, history: Steering) -> None:
+    """L12: it may be longer than a lease."""
+    one = run(min_hold=PX * 10)
+    one.granted()
+    one.close()
+    [lease] = history.leases([JOB])[JOB]
+    assert lease.left > PX
+    assert not history.bound(lease)
+
+
+def test_keys_of_others_under_our_prefix_are_found(store: Harness, history: Steering) -> None:
+    """Of any kind, if they never expire."""
+    ns = store.namespace
+    if not store.plant("SET", f"{ns}:legacy", "x"):
+        return
+    store.plant("SET", f"{ns}:soon", "x", "PX", 60_000)
+    store.plant("RPUSH", f"{ns}:list", "x")
+    store.plant("SET", f"{ns}:{{{JOB}}}:q", "x")
+    found = {stray.key for stray in history.strays()}
+    assert found == {f"{ns}:legacy", f"{ns}:list", f"{ns}:{{{JOB}}}:q"}
+    assert history.uproot(history.strays()) == [], "only what was looked at is removed"
+
+
+def test_a_foreign_lock_is_removed_only_as_it_was(store: Harness, history: Steering) -> None:
+    """Text that never expires; not if it was taken again meanwhile, or got an expiry."""
+    ns = store.namespace
+    key, other = f"{ns}:laravel-queue-overlap:1", f"{ns}:laravel-queue-overlap:2"
+    if not store.plant("SET", key, "owner"):
+        return
+    store.plant("SET", other, "o" * 1000)
+    store.plant("SET", f"{ns}:laravel-queue-overlap:3", "x", "PX", 60_000)
+    store.plant("RPUSH", f"{ns}:laravel-queue-overlap:4", "x")
+    ticks: list[int] = []
+    found = history.strays(f"{ns}:*queue-overlap*", lambda: ticks.append(1))
+    assert {stray.key for stray in found} == {key, other}
+    assert {stray.size for stray in found} == {5, 1000}
+    assert ticks
+    store.plant("SET", key, "later")
+    store.plant("PEXPIRE", other, 60_000)
+    assert history.uproot(found) == []
+    store.plant("SET", key, "owner")
+    store.plant("PERSIST", other)
+    gone = history.uproot(found)
+    assert {(stray.store, stray.key) for stray in gone} == {(s.store, s.key) for s in found}
+    assert history.uproot(found) == []
+    assert history.strays(f"{ns}:*queue-overlap*") == []
