@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 JOB = "cronguard.clean"
 """Its own lock: so only one host cleans at a time."""
 _DONE = {
-    FREE: "freed the lock",
+    FREE: "freed the lock, and closed the record as abandoned",
     BIND: "gave the lock its expiry back",
-    CLOSE: "closed the record, as abandoned",
+    CLOSE: "closed the record as abandoned",
     REMOVE: "removed it",
 }
 _LEFT = {
@@ -41,30 +41,35 @@ _LEFT = {
     CLOSE: "left alone: the record was closed, or the run has its lock again",
     REMOVE: "left alone: it is gone, changed, or expires now",
 }
+_AT_A_TIME = 500
+"""Keys that are removed in one round trip."""
 Done = tuple[Leftover, bool]
 
 
 def clear(history: History, todo: list[Leftover]) -> Iterator[Done]:
     """Clear each of *todo*; yield it, and whether there was something to clear still."""
-    closed: dict[str, list[str]] = {}
+    closed: set[tuple[str, str]] = set()
     strays = [one for one in todo if one.todo == REMOVE]
     for one in todo:
         if one.lease is not None and one.todo == FREE:
-            yield one, history.unlock(one.lease, by())
+            freed = history.unlock(one.lease, by())
+            if freed:
+                closed |= _closed(history, one.job)
+            yield one, freed
         elif one.lease is not None and one.todo == BIND:
             yield one, history.bound(one.lease)
         elif one.todo == CLOSE:
-            if one.job not in closed:
-                closed[one.job] = history.close_left_behind(one.job)
-            yield one, one.run_id in closed[one.job]
+            closed |= _closed(history, one.job)
+            yield one, (one.job, one.run_id) in closed
     for begin in range(0, len(strays), _AT_A_TIME):
         some = strays[begin : begin + _AT_A_TIME]
         gone = history.uproot([one.stray for one in some if one.stray is not None])
         yield from [(one, one.stray in gone) for one in some]
 
 
-_AT_A_TIME = 500
-"""Keys that are removed in one round trip."""
+def _closed(history: History, job: str) -> set[tuple[str, str]]:
+    """Close what vanished keepers of *job* left open; return the runs."""
+    return {(job, run_id) for run_id in history.close_left_behind(job)}
 
 
 class Cleaning:

@@ -51,9 +51,9 @@ def test_it_frees_the_lock_of_the_dead_and_leaves_the_living(seeds: Seeds) -> No
     status, out, err = seeds.say("clean", "--force", "--older-than", "1m")
     assert (status, err) == (0, "")
     assert f"backup: run {dead.run_id[:12]}" in out
-    assert ": freed the lock." in out
+    assert ": freed the lock, and closed the record as abandoned." in out
     assert "gone: run " in out
-    assert ": closed the record, as abandoned." in out
+    assert ": closed the record as abandoned." in out
     assert outcome(seeds, dead) == rec.ABANDONED
     assert outcome(seeds, live) == rec.RUNNING
     assert isinstance(seeds.run().acquire(), Granted)
