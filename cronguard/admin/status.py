@@ -8,13 +8,15 @@ from cronguard.admin import render
 from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_now, with_store
 from cronguard.admin.output import say, say_json, say_table
 from cronguard.admin.pause import pause_json, pause_text, standing
+from cronguard.admin.progress import parts
 from cronguard.core.messages import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import Overview
+    from cronguard.stores.contract import History, Overview
 
 _COLUMNS = ["JOB", "STATE", "HOLDER", "SINCE", "LOCK LEFT", "LAST", "WHEN", "LAST SUCCESS"]
+_AT_A_TIME = 1000
 
 
 class JobState:
@@ -73,6 +75,14 @@ class JobState:
         }
 
 
+def overviews(history: History, jobs: list[str]) -> dict[str, Overview]:
+    """Return what the store knows of *jobs*, and show how far it is if they are that many."""
+    found: dict[str, Overview] = {}
+    for some in parts(jobs, _AT_A_TIME, "reading jobs"):
+        found |= history.overview(some)
+    return found
+
+
 @click.command()
 @click.argument("job", required=False, default="")
 @with_store
@@ -81,7 +91,7 @@ def command(*, here: Here, job: str) -> int:
     with here.history(job) as history:
         if job and not is_job(history, job):
             return no_such_job(history, job)
-        seen = history.overview([job] if job else history.jobs())
+        seen = overviews(history, [job] if job else history.jobs())
         label = history.label
     now = wall_now()
     found = [JobState(name, overview, now) for name, overview in seen.items()]

@@ -18,6 +18,7 @@ from cronguard.core.spec import Claim, Owner
 from cronguard.runtime import identity, proof
 from cronguard.stores.contract import Acquire, Close, LeaseStore, Request
 from cronguard.stores.open import open_lease
+from tests.contract.harness import PATIENCE_S, wait
 
 PX = 35_000
 Told = tuple[int, str, str]
@@ -64,7 +65,11 @@ class Run:
     def ask(self, request: Request) -> Event:
         """Send a request and return its reply."""
         self.store.send(request, now_ms())
-        (reply,) = self.store.events(now_ms())
+        end = time.monotonic() + PATIENCE_S
+        while not (replies := self.store.events(now_ms())):
+            assert time.monotonic() < end, f"no reply to {request.name}"
+            wait(self.store, 0.2)
+        (reply,) = replies
         return reply
 
     def acquire(self, queue_for: int = 0) -> Event:
