@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cronguard.core.record import ABANDONED, RUNNING
 from cronguard.stores.address import parse_all
 from cronguard.stores.contract import Damaged, Lease, Overview, StoreDown, StoreRefused
+from cronguard.stores.quorum_sweeping import Sweeping
 from cronguard.stores.redis.census import twins
 from cronguard.stores.redis.history import RedisHistory
 from cronguard.stores.redis.history import open_history as open_one
@@ -42,7 +43,7 @@ def open_history(url: str, namespace: str) -> QuorumHistory:
     return QuorumHistory([open_one(word, namespace) for word in words], places)
 
 
-class QuorumHistory:
+class QuorumHistory(Sweeping):
     """A `History` (see stores/contract.py) on a quorum of servers."""
 
     def __init__(self, servers: list[RedisHistory], places: list[str]) -> None:

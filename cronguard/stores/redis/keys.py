@@ -23,6 +23,9 @@ TRYAGAIN. So no script ever sees one half of a job.
 
 from __future__ import annotations
 
+KINDS = ("f", "w", "wx", "c", "r", "o", "h", "x", "k", "n", "e", "-")
+"""What stands behind `{ns}:{job}:`, besides `l:` and `s:` with a number."""
+
 
 def prefix(namespace: str, job: str) -> str:
     """Return what the names of all keys of *job* begin with."""

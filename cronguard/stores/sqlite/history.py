@@ -33,6 +33,7 @@ from cronguard.stores.sqlite.rows import (
 )
 from cronguard.stores.sqlite.schema import VERSION, connect, transact
 from cronguard.stores.sqlite.settle import settle
+from cronguard.stores.sqlite.sweeping import ASKED, Sweeping
 
 T = TypeVar("T")
 _WORD_KEPT_MS = 24 * 3_600_000
@@ -44,7 +45,7 @@ def open_history(path: str, namespace: str) -> SqliteHistory:
     return SqliteHistory(path, namespace)
 
 
-class SqliteHistory:
+class SqliteHistory(Sweeping):
     """See contract.History."""
 
     def __init__(self, path: str, namespace: str) -> None:
@@ -59,7 +60,7 @@ class SqliteHistory:
 
     def jobs(self) -> list[str]:
         """Return the names of all jobs that ever asked for a lease, sorted."""
-        query = "SELECT name FROM jobs WHERE namespace = ? ORDER BY name"
+        query = f"SELECT name FROM jobs WHERE namespace = ? AND {ASKED} ORDER BY name"
         key = (self._namespace,)
         found = self._read(lambda db, _: [name for (name,) in db.execute(query, key)])
         return [name for name in found if isinstance(name, str) and is_job_name(name)]
