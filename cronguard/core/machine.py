@@ -114,6 +114,7 @@ class Run(Asking):
 
     def _exited(self, event: ev.Exited, now: int) -> list[Action]:
         self._child = exits.of_wait_status(event.status)
+        self._child_why = event.why
         self.stragglers = event.left
         if event.left == 0:
             return self._close_up(now, release=True)
