@@ -17,8 +17,9 @@ BELOW = {
     "reporters": {"config", "core"},
     "web": {"stores", "config", "core"},
     "admin": {"web", "stores", "config", "core"},
+    "library": {"runtime", "config", "stores", "core"},
     "__main__": {"runtime", "admin"},
-    "__init__": set[str](),
+    "__init__": {"library"},
 }
 EXCEPTIONS = {
     # Help, usage errors and --dry-run of `run` are click's and rich's: loaded only then.
