@@ -62,7 +62,7 @@ class Block:
     def forward(self, signum: int) -> None:
         """Do nothing: signals are the program's."""
 
-    def kill(self, now: int) -> None:
+    def kill(self, now: int) -> None:  # noqa: ARG002 - what every Work has
         """Say that it should be dead; the kernel's timer may see to it."""
         self._overdue()
 

@@ -100,7 +100,7 @@ def test_a_run_loads_only_the_store_it_uses(tmp_path: Path) -> None:
 
 
 def test_the_library_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
-    """`import cronguard` costs nothing, a run never loads it, and a name that is none is refused."""
+    """`import cronguard` costs nothing, and a run never loads it; other names are refused."""
     assert not {name for name in loaded_by_run(tmp_path, "", "-n", "job") if ".library" in name}
     script = (
         "import sys, cronguard; before = set(sys.modules)\n"
