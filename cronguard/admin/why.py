@@ -184,7 +184,10 @@ def _ended(signum: int, status: str) -> str:
 
 
 def _holder(holder: dict[str, object], now: int) -> str:
-    parts = [render.word(holder.get("host"))]
+    lock = f"the lock {render.word(holder['lock'])}: " if holder.get("lock") else ""
+    parts = [f"{lock}{render.word(holder.get('host'))}"]
+    if lock and holder.get("job"):
+        parts.append(f"job {render.word(holder['job'])}")
     if holder.get("pid"):
         parts.append(f"pid {render.word(holder['pid'])}")
     if holder.get("run_id"):

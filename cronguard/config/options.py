@@ -22,7 +22,8 @@ class Option:
     """One option. `metavar` is empty for a switch, which takes no value on the command line.
 
     `flags` short before long, none for what files and variables alone may say · `in_files`
-    whether it has a TOML key · `read` turns text to the value, or raises ValueError.
+    whether it has a TOML key · `is_many` whether each time that it is said adds to the others ·
+    `read` turns text to the value, or raises ValueError.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Option:
         "flags",
         "help",
         "in_files",
+        "is_many",
         "metavar",
         "name",
         "read",
@@ -48,11 +50,13 @@ class Option:
         *,
         variable: bool = True,
         in_files: bool = True,
+        is_many: bool = False,
     ) -> None:
         self.name = name
         self.flags = flags.split()
         self.variable = "CRONGUARD_" + name.upper() if variable else ""
         self.in_files = in_files
+        self.is_many = is_many
         self.metavar = metavar
         self.choices = () if read else tuple(metavar.split("|"))
         self.read = read or self._choose
@@ -131,6 +135,12 @@ REPLACE = Option(
 SLOTS = Option(
     "slots", "--slots", "N", values.slots, "1",
     "How many runs of the job may be under way at a time. The same on every host.",
+)  # fmt: skip
+LOCK = Option(
+    "lock", "--lock", "NAME", values.locks, "none",
+    "A further lock that the run needs, and that other jobs may name, too: of those that share "
+    "one, one runs at a time. Say it again for each; a run has all of them or none.",
+    is_many=True,
 )  # fmt: skip
 MIN_HOLD = Option(
     "min_hold", "--min-hold", "DUR", values.duration, "0",
@@ -221,14 +231,14 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    REPLACE, SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT,
-    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL,
-    CONFIG, DRY_RUN, DEBUG,
+    REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR,
+    STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE,
+    QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
-    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, ONCE, SCHEDULE, TZ,
-    FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST,
-    STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
+    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE,
+    SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS,
+    ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""
 OF_CODE = (

@@ -168,6 +168,25 @@ def slots(text: str) -> int:
     return number
 
 
+MOST_LOCKS = 16
+
+
+def locks(text: str) -> str:
+    """Return the names of locks, each once, in order, with spaces between; none for `none`."""
+    names = sorted(set(text.replace(",", " ").split()))
+    if names == ["none"]:
+        return ""
+    for name in names:
+        if not is_job_name(name):
+            raise ValueError(
+                f"{shown(name)} is not a lock's name; it is up to 128 of A-Z a-z 0-9 . _ : - and "
+                "begins with a letter or digit"
+            )
+    if not 0 < len(names) <= MOST_LOCKS:
+        raise ValueError(f"{shown(text)} is not 1 to {MOST_LOCKS} names of locks")
+    return " ".join(names)
+
+
 PLAIN_ONCE = frozenset(("true", "yes", "on"))
 """The switch without its period: that of the schedule, or a minute."""
 

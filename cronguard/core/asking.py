@@ -74,7 +74,7 @@ class Asking(Ending):
         return [*self._arm(lease), do.Spawn()]
 
     def _held(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:
-        self.holder = event.holder
+        self.holder, self.lock = event.holder, event.lock
         self._store_until = None
         self._trouble = 0
         if event.gone and event.holder.run_id != self._evicted:
@@ -92,7 +92,10 @@ class Asking(Ending):
         if self._queued:
             return []
         self._queued = True
-        return [do.Watch(), self._say("queued", holder=event.holder, left=event.left)]
+        return [
+            do.Watch(),
+            self._say("queued", holder=event.holder, left=event.left, lock=event.lock),
+        ]
 
     def _refused(self, event: ev.Refused, now: int) -> list[Action]:
         self.holder = event.holder or self.holder
@@ -115,7 +118,7 @@ class Asking(Ending):
 
     def _skip(self, reason: str, now: int, **facts: object) -> list[Action]:
         self._end(record.SKIPPED, self.spec.skip_exit_code, reason)
-        said = self._say("skipped", reason=reason, holder=self.holder, **facts)
+        said = self._say("skipped", reason=reason, holder=self.holder, lock=self.lock, **facts)
         waited = reason in ("wait_expired", "replaced")  # and may be granted it meanwhile
         return [said, *self._close_up(now, release=waited, forget_slot=True)]
 

@@ -54,6 +54,7 @@ class Ending:
         self.signal: int | None = None
         self.stragglers = 0
         self.holder: Owner | None = None
+        self.lock = ""
         self.slot = 0
         self.guarded = True
         self.local = False

@@ -91,16 +91,24 @@ class Context:
         owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
         if owner is None or not owner.run_id:
             return "another run"
-        parts = [printable(owner.host, 80)] if owner.host else []
+        of_other = owner.job and owner.job != self.job
+        parts = [f"job {printable(owner.job, 128)}"] if of_other else []
+        parts += [printable(owner.host, 80)] if owner.host else []
         if owner.pid:
             parts.append(f"pid {owner.pid}")
         return ", ".join([*parts, f"run {owner.run_id[:12]}"])
+
+    def the_lock(self) -> str:
+        """Return `the lock`, or which of the further ones it is."""
+        lock = self.facts.get("lock")
+        return f"the lock {printable(lock)}" if lock else "the lock"
 
     def other_command(self) -> str:
         """Return a line for a holder that runs another command under this name, or nothing."""
         owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
         theirs = owner.command_hash if owner is not None else ""
-        if not theirs or not self.command_hash or theirs == self.command_hash:
+        is_same = not theirs or not self.command_hash or theirs == self.command_hash
+        if is_same or (owner is not None and owner.job not in ("", self.job)):
             return ""
         return (
             f"\n  That run has another command than this one: if {self.job} names two jobs, give "
@@ -127,8 +135,9 @@ def _skipped(c: Context) -> str:
         )
     if reason == "wait_expired":
         return (
-            f"{c.job}: not started: waited {span(c.spec.wait or 0)} for the lock, and it is still "
-            f"held ({c.holder()}).\n  Wait longer with --wait, or look at it with `cronguard ps`."
+            f"{c.job}: not started: waited {span(c.spec.wait or 0)} for {c.the_lock()}, and it is "
+            f"still held ({c.holder()}).\n"
+            "  Wait longer with --wait, or look at it with `cronguard ps`."
         )
     left = c.ms("left")
     usual = max(c.spec.ttl + lease.TAKEOVER_MS, c.spec.min_hold)
@@ -140,10 +149,16 @@ def _skipped(c: Context) -> str:
         else ""
     )
     return (
-        f"{c.job}: not started: another run holds the lock ({c.holder()}).\n"
-        f"  Wait for it with --wait 10m, or look at it with `cronguard status {c.job}`."
+        f"{c.job}: not started: another run holds {c.the_lock()} ({c.holder()}).\n"
+        f"  Wait for it with --wait 10m, or look at it with `cronguard status {_job_of(c)}`."
         f"{c.other_command()}{odd}"
     )
+
+
+def _job_of(c: Context) -> str:
+    """Return the job whose run is in the way."""
+    owner: Owner | None = c.facts.get("holder")  # type: ignore[assignment]
+    return printable(owner.job, 128) if owner is not None and owner.job else c.job
 
 
 def _queued(c: Context) -> str:
@@ -153,7 +168,7 @@ def _queued(c: Context) -> str:
             f"{c.job}: asked {c.holder()} to stop; waiting{limit} until all of it is dead."
             f"{c.other_command()}"
         )
-    return f"{c.job}: waiting{limit} for the lock, held by {c.holder()}.{c.other_command()}"
+    return f"{c.job}: waiting{limit} for {c.the_lock()}, held by {c.holder()}.{c.other_command()}"
 
 
 def _conflict(c: Context) -> str:

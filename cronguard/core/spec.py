@@ -21,6 +21,7 @@ class JobSpec:
 
     `once` is the period of its slots, 0 without; `schedule` is empty without one.
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
+    `lock` the names of further locks, in order, with spaces between.
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
@@ -31,6 +32,7 @@ class JobSpec:
         "isolation",
         "jitter",
         "kill_after",
+        "lock",
         "min_hold",
         "min_replicas",
         "name",
@@ -67,6 +69,7 @@ class JobSpec:
         wait: int | None = 0,
         replace: bool = False,
         slots: int = 1,
+        lock: str = "",
         once: int = 0,
         schedule: str = "",
         tz: str = "local",
@@ -94,6 +97,7 @@ class JobSpec:
         self.wait = wait
         self.replace = replace
         self.slots = slots
+        self.lock = lock
         self.once = once
         self.schedule = schedule
         self.tz = tz
@@ -111,6 +115,8 @@ class JobSpec:
         self.quiet = quiet
 
 
+LOCK_MARK = "@"
+"""What a lock's name has before it where a job's would stand; no name of a job begins so."""
 REPLACED_BY = "replaced by "
 """How the word begins that a run leaves for the one that it replaces. No user has such a name."""
 
@@ -122,13 +128,14 @@ class Owner:
     and for the proof of death on the same host. `pid_start` (clock ticks since boot) tells a
     process from a later one with its number; `boot_id` and `pid_ns` tell one host, and one
     container on it, from another. Unknown facts are empty strings or 0. `since_wall` is in ms
-    since the epoch.
+    since the epoch. `job` is told only where a lease is of a lock that several jobs share.
     """
 
     __slots__ = (
         "boot_id",
         "command_hash",
         "host",
+        "job",
         "pid",
         "pid_ns",
         "pid_start",
@@ -149,6 +156,7 @@ class Owner:
         pid_ns: str = "",
         since_wall: int = 0,
         command_hash: str = "",
+        job: str = "",
     ) -> None:
         self.run_id = run_id
         self.host = host
@@ -159,10 +167,14 @@ class Owner:
         self.pid_ns = pid_ns
         self.since_wall = since_wall
         self.command_hash = command_hash
+        self.job = job
 
     def facts(self) -> dict[str, object]:
         """Return everything but the run id, as a store keeps it beside the lease."""
-        return {name: getattr(self, name) for name in OWNER_FACTS}
+        facts = {name: getattr(self, name) for name in OWNER_FACTS}
+        if not self.job:
+            del facts["job"]
+        return facts
 
 
 OWNER_FACTS = tuple(name for name in Owner.__slots__ if name != "run_id")
@@ -224,6 +236,13 @@ class Claim:
         self.replicas = replicas
 
     @property
+    def is_lock(self) -> bool:
+        """Whether it is of a lock that several jobs share, and not of a job."""
+        return self.job.startswith(LOCK_MARK)
+
+    @property
     def settings(self) -> str:
-        """What two hosts must agree on; `px=35000 slots=1`."""
+        """What two hosts must agree on; `px=35000 slots=1`. Jobs that share a lock need not."""
+        if self.is_lock:
+            return "slots=1"
         return f"px={self.px} slots={self.slots}"

@@ -269,7 +269,7 @@ class Keeper:
         attempt = min(self.run.times.attempt, max(self.spec.store_timeout, 100))
         try:
             met = MetServers(self.state) if self.state is not None else None
-            self.store = open_lease(url, self.claim, attempt, met)
+            self.store = open_lease(url, self.claim, attempt, met, self.spec.lock)
         except (contract.StoreDown, ValueError) as error:
             self._refusal = str(error)
             return

@@ -49,7 +49,7 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         facts["renew_failures"] = run.lease.renew_failures
         facts["longest_gap_ms"] = run.lease.gap(ended)
     if run.holder is not None and run.holder.run_id:
-        facts["holder"] = _holder(run.holder)
+        facts["holder"] = _holder(run.holder, run.lock)
     if run.started_at is None:
         return
     facts["started_at"] = record.utc(wall.at(run.started_at))
@@ -66,8 +66,10 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         facts["output_tail"] = redact.text(capture.text(), keeper.secrets)
 
 
-def _holder(owner: Owner) -> dict[str, object]:
-    return {
+def _holder(owner: Owner, lock: str) -> dict[str, object]:
+    """Return who was in the way; and of which job, where it had a further lock."""
+    shared: dict[str, object] = {"lock": lock, "job": redact.text(owner.job)} if lock else {}
+    return shared | {
         "run_id": owner.run_id,
         "host": redact.text(owner.host),
         "pid": owner.pid,

@@ -19,6 +19,7 @@ from tests.contract.harness import (
     Run,
     SqliteHarness,
     Steering,
+    WithLocks,
     new_claim,
 )
 from tests.sentinels import Watch, start_watch
@@ -86,9 +87,11 @@ def old_trio(trio: list[Server]) -> list[Server]:
 KINDS = ("sqlite", "redis", "valkey", "cluster", "sentinel", "quorum")
 LEAST = ("redis-least", "cluster-least", "sentinel-least", "quorum-least")
 """The same with the least rights."""
+LOCKS = ("sqlite-locks", "redis-locks", "quorum-locks")
+"""The same with further locks."""
 
 
-@pytest.fixture(params=[*KINDS, *LEAST])
+@pytest.fixture(params=[*KINDS, *LEAST, *LOCKS])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, servers: Callable[[str], Server]
 ) -> Iterator[Harness]:
@@ -103,7 +106,7 @@ def store(
         cluster: Cluster = request.getfixturevalue("cluster")
         harness, url, data = ClusterHarness(cluster), cluster.url, cluster.servers
     elif kind == "quorum":
-        data = request.getfixturevalue("old_trio" if rights else "trio")
+        data = request.getfixturevalue("old_trio" if rights == "least" else "trio")
         harness, url = QuorumHarness(data), " ".join([server.tcp_url for server in data])
     elif kind == "sentinel":
         watch = request.getfixturevalue("watch")
@@ -112,7 +115,9 @@ def store(
     else:
         data = [servers(kind)]
         harness, url = RedisHarness(data[0]), data[0].tcp_url
-    if rights:
+    if rights == "locks":
+        harness = WithLocks(harness)
+    elif rights:
         harness = LeastRights(harness, url, data, watch)
     yield harness
     harness.stop()
@@ -158,6 +163,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if queue or item.originalname in NOT_OF_A_QUORUM:
                 items.remove(item)
                 continue
+        if item.path.name == "test_locks.py" and "-locks" in item.name:
+            items.remove(item)  # it brings its own
+            continue
         least = isinstance(item, pytest.Function) and item.originalname in NOT_WITH_LEAST
         if least and "-least" in item.name:
             items.remove(item)

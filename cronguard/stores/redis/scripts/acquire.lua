@@ -187,6 +187,7 @@ redis.call('ZREM', p .. 'w', run)
 redis.call('ZREM', p .. 'wx', run)
 close_left_behind()
 redis.call('ZADD', p .. 'o', index, run)
+if ARGV[10] == '' then return {'granted', text(now), token, index, slot} end -- no job's: a lock's
 redis.call('ZADD', p .. 'h', token, run) -- the token: no two grants of a job are of one time
 local record = swap(ARGV[10], '"token":null', '"token":' .. token) or ARGV[10]
 if slot ~= '' then record = swap(record, '"slot":null', '"slot":"' .. utc(tonumber(slot)) .. '"') or record end
