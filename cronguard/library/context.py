@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -35,6 +35,7 @@ def guard(
     timeout: Duration | None = None,
     wait: Duration | None = None,
     slots: int | None = None,
+    lock: str | Sequence[str] | None = None,
     once: Duration | bool | None = None,
     schedule: str | None = None,
     tz: str | None = None,
@@ -68,6 +69,7 @@ def guard(
         (opt.TIMEOUT, timeout),
         (opt.WAIT, wait),
         (opt.SLOTS, slots),
+        (opt.LOCK, " ".join(lock) if lock is not None and not isinstance(lock, str) else lock),
         (opt.ONCE, once),
         (opt.SCHEDULE, schedule),
         (opt.TZ, tz),
