@@ -80,20 +80,6 @@ def hold_standard_descriptors() -> None:
             os.set_inheritable(number, True)
 
 
-def original_environment() -> dict[bytes, bytes]:
-    """Return the environment as we were given it.
-
-    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron. What has
-    no name is left out, as os.execve would refuse it.
-    """
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            pairs = [word.partition(b"=") for word in file.read().split(b"\0") if b"=" in word]
-    except OSError:
-        return dict(os.environb)
-    return {name: value for name, _, value in pairs if name}
-
-
 def _guard(resolved: Resolved, unverified: str, changed: dict[bytes, bytes]) -> int:
     """Be the keeper of one run, unless this process may not even have what that takes."""
     try:
@@ -122,7 +108,7 @@ def _refused(name: str, error: OSError) -> int:
 def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     """Fork the guardian before anything heavy is loaded, then make the keeper. Raises: OSError."""
     from cronguard.runtime import launch, proof, signals  # noqa: PLC0415
-    from cronguard.runtime.child import Stdio  # noqa: PLC0415
+    from cronguard.runtime.child import Stdio, original_environment  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
     from cronguard.runtime.identity import this_run  # noqa: PLC0415
     from cronguard.runtime.output import Output  # noqa: PLC0415

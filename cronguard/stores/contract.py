@@ -306,6 +306,12 @@ class History(Protocol):
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
 
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was, itself included.
+
+        More than *token* means that it is stale. Nothing is forgotten by time.
+        """
+
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports: `version`, `clock` (ms since 1970), and the store's own."""
 

@@ -26,8 +26,8 @@ EXCEPTIONS = {
     ("cronguard.runtime.main", "cronguard.admin.cli"),
     ("cronguard.runtime.main", "cronguard.admin.dry_run"),
 }
-SHARED_FACTS = ("proof", "identity", "selftest", "outbox")
-"""What of the runtime the cold side may ask: who is alive here, and what this host can do."""
+SHARED_FACTS = ("proof", "identity", "selftest", "outbox", "child")
+"""What of the runtime the cold side may ask: who lives here, what this host can do, how to exec."""
 ACTING = {"_posixsubprocess", "subprocess", "_signal", "signal", "select", "selectors", "time"}
 FREE_OF_THE_WORLD = ACTING | {"os", "sys", "socket", "_socket", "io", "random", "secrets", "pwd"}
 

@@ -6,7 +6,7 @@ A script's text is read only for a server that does not know it yet. A test keep
 from __future__ import annotations
 
 COMMON = "left_behind"
-STANDALONE = frozenset(("renew",))
+STANDALONE = frozenset(("renew", "fence"))
 SHA1 = {
     "acquire": "823dcaa46494fbe6d7a6c303d2aeac2a05c33b50",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
@@ -15,6 +15,7 @@ SHA1 = {
     "sweep": "aaa0dc5d07579657a081b0a69f621778b8460259",
     "overview": "d24766a427c1c2e77dca39b663d8f499337bdccd",
     "stop": "655ccdc7b4670901143558d0edf4677f41ca341c",
+    "fence": "bae6bda3933f45dd414b22696804b51d276c7fa7",
     "unlock": "665edb6e5db4f1ebe2e2e1e13c7c0dc3a300fe20",
 }
 
