@@ -372,6 +372,12 @@ class History(Protocol):
     def uproot(self, strays: list[Stray]) -> list[Stray]:
         """Remove these, but none that changed or got an expiry; return those that are gone."""
 
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was, itself included.
+
+        More than *token* means that it is stale. Nothing is forgotten by time.
+        """
+
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports: `version`, `clock` (ms since 1970), and the store's own."""
 

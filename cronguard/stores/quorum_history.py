@@ -175,6 +175,10 @@ class QuorumHistory(Sweeping):
         """Do a Close that could not be done when the run ended."""
         self._each(lambda server: server.deliver(claim, close))
 
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen; most servers know of each that was, so one of these does."""
+        return max(self._each(lambda server: server.fence(resource, token)))
+
     def facts(self) -> Record:
         """Return what `doctor` reports: what is worst, and in `quorum` how each server is."""
         answers = self._each(RedisHistory.facts)

@@ -269,6 +269,12 @@ class WithLocks:
     def vanish(self, job: str, index: int) -> None:
         self._under.vanish(job, index)
 
+    def overlong(self, job: str, index: int) -> None:
+        self._under.overlong(job, index)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        return self._under.plant(word, key, *more)
+
     def lose_everything(self) -> None:
         self._under.lose_everything()
 

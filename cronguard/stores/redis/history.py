@@ -211,6 +211,16 @@ class RedisHistory(Sweeping):
             raise StoreDown(f"the record was refused ({reply[2].decode('utf-8', 'replace')})")
 
     @understood
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was."""
+        key = keys.resource(self._namespace, resource)
+        try:
+            return int(cast("bytes", self._ask(lambda: self._script("fence", [key], [token]))))
+        except Damaged as error:
+            what = f"the resource {printable(resource)}"
+            raise Damaged(damage.described(what, self.label, [key])) from error
+
+    @understood
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports; what we may not ask for is None."""
         return cast("dict[str, object]", self._ask(lambda: read_facts(self._client)))
@@ -274,15 +284,14 @@ class RedisHistory(Sweeping):
         return found
 
     def _call(self, script: str, job: str, names: list[str], args: list[calls.Part]) -> object:
+        return self._about(job, lambda: self._script(script, names, args))
+
+    def _script(self, script: str, names: list[str], args: list[calls.Part]) -> object:
         rest = len(names), *names, *args
-
-        def ask() -> object:
-            try:
-                return self._client.execute_command("EVALSHA", SHA1[script], *rest)
-            except redis.exceptions.NoScriptError:
-                return self._client.execute_command("EVAL", source(script), *rest)
-
-        return self._about(job, ask)
+        try:
+            return self._client.execute_command("EVALSHA", SHA1[script], *rest)
+        except redis.exceptions.NoScriptError:
+            return self._client.execute_command("EVAL", source(script), *rest)
 
     def _pipeline(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send *commands* in one round trip, and return their replies as they come."""

@@ -6,7 +6,7 @@ A script's text is read only for a server that does not know it yet. A test keep
 from __future__ import annotations
 
 COMMON = "left_behind"
-STANDALONE = frozenset(("look", "recent", "renew", "uproot"))
+STANDALONE = frozenset(("fence", "look", "recent", "renew", "uproot"))
 SHA1 = {
     "acquire": "823dcaa46494fbe6d7a6c303d2aeac2a05c33b50",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
@@ -21,6 +21,7 @@ SHA1 = {
     "look": "c6b2952df32727baad0ccd13570a3e76bf4a07d3",
     "uproot": "1c74c64b3fd491a28cdf6a0c2cbaf27f403fcc5a",
     "bound": "35e0e25bbd88fe3a6e46a3f1868d8aec36a457b4",
+    "fence": "bae6bda3933f45dd414b22696804b51d276c7fa7",
     "unlock": "665edb6e5db4f1ebe2e2e1e13c7c0dc3a300fe20",
 }
 

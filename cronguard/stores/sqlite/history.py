@@ -18,6 +18,7 @@ from cronguard.stores.contract import Close, Lease, Overview
 from cronguard.stores.sqlite import faults, files
 from cronguard.stores.sqlite import overview as many
 from cronguard.stores.sqlite.bell import ring
+from cronguard.stores.sqlite.create import FENCES
 from cronguard.stores.sqlite.engine import Connection, Error, sqlite_version
 from cronguard.stores.sqlite.rows import (
     LIVE,
@@ -206,6 +207,22 @@ class SqliteHistory(Sweeping):
                 (self._job(db, job),),
             )
             return changed.rowcount == 1
+
+        return self._write(write)
+
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was."""
+
+        def write(db: Connection, _: Moment) -> int:
+            db.execute(FENCES)
+            key = (self._namespace, plain(resource))
+            db.execute(
+                "INSERT INTO fences VALUES(?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET token = max(token, excluded.token)",
+                (*key, token),
+            )
+            query = "SELECT token FROM fences WHERE namespace = ? AND resource = ?"
+            return int(db.execute(query, key).fetchone()[0])
 
         return self._write(write)
 
