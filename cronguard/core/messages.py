@@ -126,7 +126,7 @@ def _skipped(c: Context) -> str:
     if reason == "slot_done":
         return (
             f"{c.job}: not started: {c.text('why') or 'another run was the one for this slot'}.\n"
-            "  A run that leaves the schedule alone starts with --force-slot."
+            f"  A run that leaves the schedule alone starts with --force-slot.{c.other_command()}"
         )
     if reason == "replaced":
         return (

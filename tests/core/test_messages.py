@@ -152,7 +152,11 @@ def test_a_lock_that_would_last_too_long_is_called_odd() -> None:
 def test_a_holder_with_another_command_is_pointed_out(own: str, theirs: str, warned: bool) -> None:
     """C5: two jobs under one name keep each other from running, and the skip says so."""
     holder = Owner("b" * 32, host="web-3", command_hash=theirs)
-    for topic, facts in (("skipped", {"reason": "held"}), ("queued", {})):
+    for topic, facts in (
+        ("skipped", {"reason": "held"}),
+        ("skipped", {"reason": "slot_done", "why": "run 7 was the one"}),
+        ("queued", {}),
+    ):
         text = told(topic, {**facts, "holder": holder}, own)
         assert_well_formed(text)
         assert ("another command" in text) is warned

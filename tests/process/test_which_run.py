@@ -178,6 +178,31 @@ def test_a_rule_that_is_hardly_meant_is_said(local: Lab) -> None:
     assert b"does not divide a day evenly" in odd.stderr
 
 
+def test_a_run_announces_when_its_job_is_due(lab: Lab) -> None:
+    """In its record, from the start on; a bare --once, or no rule at all, says nothing of it."""
+    cron = {"once_ms": None, "cron": "*/5 * * * *", "tz": "Asia/Tokyo"}
+    cases: tuple[tuple[tuple[str, ...], object], ...] = (
+        (("--once", "4d"), {"once_ms": 345_600_000, "cron": None, "tz": None}),
+        (("--schedule", "*/5  * * * *", "--tz", "Asia/Tokyo", "--once"), cron),
+        (("--schedule", "*/5 * * * *", "--tz", "Asia/Tokyo", "--force-slot"), cron),
+        (("--once",), None),
+        ((), None),
+    )
+    for number, (options, expected) in enumerate(cases):
+        name = f"job{number}"
+        done = lab.call("run", "-n", name, *options, "--", "true")
+        assert done.returncode == 0, done.stderr
+        [record] = lab.records(name)
+        assert record["schedule"] == expected, options
+    args = ("run", "-n", "job", "--schedule", "0 0 1 1 *", "--", "sh", "-c", HOLD)
+    run = lab.start_ready(*args, env={"TZ": "Asia/Tokyo"})
+    [record] = lab.records("job")
+    assert record["outcome"] == "running"
+    assert record["schedule"] == {"once_ms": None, "cron": "0 0 1 1 *", "tz": "Asia/Tokyo"}
+    (lab.folder / "go").touch()
+    run.communicate(timeout=60)
+
+
 def test_rules_that_contradict_each_other_are_refused(local: Lab) -> None:
     """C1: before anything starts, with what to do."""
     cases = (
