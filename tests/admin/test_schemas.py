@@ -42,6 +42,13 @@ TEXT, NUMBER = maybe(str), maybe(int)
 DUE_FROM = maybe(OneOf("configuration", "announced"))
 HOLDER = {"run_id": str, "host": str, "pid": int, "user": str, "since": TEXT}
 HOLDER_OF_LOCK = {**HOLDER, "lock": str, "job": str}
+ATTEMPT = {
+    "attempt": int,
+    "started_at": TEXT,
+    "ended_at": str,
+    "exit_status": NUMBER,
+    "signal": NUMBER,
+}
 RECORD = {
     "schema": int,
     "job": str,
@@ -53,6 +60,8 @@ RECORD = {
     "slot": TEXT,
     "schedule": maybe({"once_ms": NUMBER, "cron": TEXT, "tz": TEXT}),
     "attempt": NUMBER,
+    "attempts": maybe([ATTEMPT]),
+    "timeout_ms": NUMBER,
     "queued_at": TEXT,
     "started_at": TEXT,
     "ended_at": TEXT,
@@ -250,7 +259,7 @@ def test_every_command_with_json_has_its_schema() -> None:
 def test_json_is_as_the_schema_says(seeds: Seeds, tmp_path: Path, name: str) -> None:
     """Of jobs that run, wait, fail, are skipped, paused and not there; a list is not empty."""
     run = [sys.executable, "-m", "cronguard", "run", "-n"]
-    once = ("--once", "4d", "-E", "9", "--", "echo", "hello")
+    once = ("--once", "4d", "--retries", "1", "-E", "9", "--", "echo", "hello")
     for _ in range(2):
         subprocess.run([*run, "real", *once], check=False, capture_output=True, timeout=60)
     seeds.live("live", **seeds.here())
