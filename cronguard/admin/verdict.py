@@ -9,8 +9,8 @@ from cronguard.admin import render
 from cronguard.admin.figures import IN_THE_WAY, Spread
 from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.lease import FULL_TTL_MS, MIN_TTL_MS, TAKEOVER_MS, LeaseTimes
-from cronguard.core.messages import span
 from cronguard.core.record import LEASE_LOST
+from cronguard.core.words import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cronguard.core import exits, messages, record, redact
 from cronguard.core.lease import LeaseTimes
 from cronguard.core.machine import Run
-from cronguard.core.messages import printable, span
+from cronguard.core.words import Context, printable, span
 from cronguard.library import forks
 from cronguard.library.block import Block, Silence
 from cronguard.library.errors import (
@@ -200,7 +200,7 @@ class BlockKeeper(Keeper):
                 because = f" ({why})" if why else ""
                 return LeaseLost(f"{job}: lock lost: {store} did not renew it for {since}{because}")
             case "taken":
-                holder = messages.Context(facts, self.spec, store, "").holder()
+                holder = Context(facts, self.spec, store, "").holder()
                 return LeaseLost(f"{job}: lock lost: {store} gave it to {holder}")
             case "timed_out":
                 limit = span(int(str(facts["timeout"])))

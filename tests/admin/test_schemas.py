@@ -281,7 +281,7 @@ def test_every_command_with_json_has_its_schema() -> None:
 def test_json_is_as_the_schema_says(seeds: Seeds, tmp_path: Path, name: str) -> None:
     """Of jobs that run, wait, fail, are skipped, paused and not there; a list is not empty."""
     run = [sys.executable, "-m", "cronguard", "run", "-n"]
-    once = ("--once", "4d", "-E", "9", "--", "echo", "hello")
+    once = ("--once", "4d", "--retries", "1", "-E", "9", "--", "echo", "hello")
     for _ in range(2):
         subprocess.run([*run, "real", *once], check=False, capture_output=True, timeout=60)
     seeds.live("live", **seeds.here())

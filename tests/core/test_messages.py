@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronguard.core import messages
-from cronguard.core.messages import printable, render, signal_name, span
+from cronguard.core.messages import render
 from cronguard.core.spec import JobSpec, Owner
+from cronguard.core.words import printable, signal_name, span
 
 RUN = "0123456789abcdef" * 2
 SPEC = JobSpec(name="backup", command=["x", "canary"], store="redis://:canary@h", timeout=60_000,
