@@ -101,6 +101,11 @@ def number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
+def size(count: int) -> str:
+    """Return a number of bytes as people say it: `340 kB`, `12.3 MB`."""
+    return f"{count / 1_048_576:.1f} MB" if count >= 1_048_576 else f"{count / 1024:.0f} kB"
+
+
 def result(record: Mapping[str, object]) -> str:
     """Return how a run ended in a few words: `failed 3`, `skipped held`, `timed_out`."""
     outcome = word(record.get("outcome"))

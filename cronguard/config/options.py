@@ -22,7 +22,8 @@ class Option:
     """One option. `metavar` is empty for a switch, which takes no value on the command line.
 
     `flags` short before long, none for what files and variables alone may say · `in_files`
-    whether it has a TOML key · `read` turns text to the value, or raises ValueError.
+    whether it has a TOML key · `is_many` whether each time that it is said adds to the others ·
+    `read` turns text to the value, or raises ValueError.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Option:
         "flags",
         "help",
         "in_files",
+        "is_many",
         "metavar",
         "name",
         "read",
@@ -48,11 +50,13 @@ class Option:
         *,
         variable: bool = True,
         in_files: bool = True,
+        is_many: bool = False,
     ) -> None:
         self.name = name
         self.flags = flags.split()
         self.variable = "CRONGUARD_" + name.upper() if variable else ""
         self.in_files = in_files
+        self.is_many = is_many
         self.metavar = metavar
         self.choices = () if read else tuple(metavar.split("|"))
         self.read = read or self._choose
@@ -104,8 +108,9 @@ NAMESPACE = Option(
     "What all keys in the store begin with.",
 )  # fmt: skip
 TIMEOUT = Option(
-    "timeout", "-t --timeout", "DUR", values.limit, "none",
-    "The longest a run may last; then it is stopped, and ends with status 124.",
+    "timeout", "-t --timeout", "DUR|auto", values.run_timeout, "none",
+    "The longest a run may last; then it is stopped, and ends with status 124. auto: 150 % of what "
+    "95 % of the job's recent successes took; none before there are 20 of them.",
 )  # fmt: skip
 KILL_AFTER = Option(
     "kill_after", "-k --kill-after", "DUR", values.duration, "10s",
@@ -123,9 +128,20 @@ WAIT = Option(
     "wait", "-w --wait", "DUR|forever", values.wait, "0",
     "When another run holds the lock: wait for it in a fair queue, instead of skipping.",
 )  # fmt: skip
+REPLACE = Option(
+    "replace", "--replace", "", values.switch, "false",
+    "When another run holds the lock: stop that run, wait until all of it is dead, and take over. "
+    "With --wait, for at most so long.",
+)  # fmt: skip
 SLOTS = Option(
     "slots", "--slots", "N", values.slots, "1",
     "How many runs of the job may be under way at a time. The same on every host.",
+)  # fmt: skip
+LOCK = Option(
+    "lock", "--lock", "NAME", values.locks, "none",
+    "A further lock that the run needs, and that other jobs may name, too: of those that share "
+    "one, one runs at a time. Say it again for each; a run has all of them or none.",
+    is_many=True,
 )  # fmt: skip
 MIN_HOLD = Option(
     "min_hold", "--min-hold", "DUR", values.duration, "0",
@@ -134,6 +150,16 @@ MIN_HOLD = Option(
 JITTER = Option(
     "jitter", "--jitter", "DUR", values.duration, "0",
     "Wait a random time, up to this, before asking for the lock.",
+)  # fmt: skip
+RETRIES = Option(
+    "retries", "--retries", "N", values.retries, "0",
+    "Run the command again, up to so many times, if it fails by itself: under the same lock, and "
+    "only when nothing of the attempt before is left.",
+)  # fmt: skip
+RETRY_DELAY = Option(
+    "retry_delay", "--retry-delay", "DUR", values.duration, "10s",
+    "The pause before the first of --retries; doubled for each further one, up to 10m (or this, if "
+    "it is longer). --timeout is for all attempts and pauses together.",
 )  # fmt: skip
 ONCE = Option(
     "once", "--once", "[PERIOD]", values.once, "off",
@@ -216,13 +242,18 @@ DEBUG = Option(
 
 OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
-    SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT,
-    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET, SHELL,
-    CONFIG, DRY_RUN, DEBUG,
+    REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY,
+    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION,
+    SKIP_EXIT_CODE, QUIET, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
-    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, SLOTS, ONCE, SCHEDULE, TZ, FORCE_SLOT,
-    MIN_HOLD, JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS,
-    DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
+    NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ,
+    FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT,
+    MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""
+OF_CODE = (
+    NAMESPACE, TIMEOUT, TTL, WAIT, SLOTS, LOCK, ONCE, SCHEDULE, TZ, MIN_HOLD, JITTER,
+    ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS,
+)  # fmt: skip
+"""What of these counts for Python code under a lease; the others are about commands."""

@@ -97,6 +97,20 @@ def limit(text: str) -> int | None:
     return None if text == "none" else _or("none", text) or None
 
 
+AUTO = "auto"
+"""A timeout that follows from how long the job's runs take."""
+
+
+def run_timeout(text: str) -> int | str | None:
+    """Return a duration, None for `none` and 0, or AUTO."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return limit(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
 def wait(text: str) -> int | None:
     """Return a duration, or None for `forever`."""
     return None if text == "forever" else _or("forever", text)
@@ -160,12 +174,39 @@ def replicas(text: str) -> int:
     return number
 
 
+def retries(text: str) -> int:
+    """Return how many times a failed command is run again."""
+    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 999
+    if number > 99:
+        raise ValueError(f"{shown(text)} is no number of retries; write one from 0 to 99")
+    return number
+
+
 def slots(text: str) -> int:
     """Return how many runs may be under way at a time."""
     number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 0
     if not number:
         raise ValueError(f"{shown(text)} is no number of runs at a time; write one from 1 to 999")
     return number
+
+
+MOST_LOCKS = 16
+
+
+def locks(text: str) -> str:
+    """Return the names of locks, each once, in order, with spaces between; none for `none`."""
+    names = sorted(set(text.replace(",", " ").split()))
+    if names == ["none"]:
+        return ""
+    for name in names:
+        if not is_job_name(name):
+            raise ValueError(
+                f"{shown(name)} is not a lock's name; it is up to 128 of A-Z a-z 0-9 . _ : - and "
+                "begins with a letter or digit"
+            )
+    if not 0 < len(names) <= MOST_LOCKS:
+        raise ValueError(f"{shown(text)} is not 1 to {MOST_LOCKS} names of locks")
+    return " ".join(names)
 
 
 PLAIN_ONCE = frozenset(("true", "yes", "on"))

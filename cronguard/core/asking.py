@@ -7,6 +7,7 @@ from cronguard.core import events as ev
 from cronguard.core import exits, record
 from cronguard.core.ending import ASKING, SPAWNING, WAITING, Ending
 from cronguard.core.holding import Holding, backoff
+from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ QUEUE_POLL_MS = 1_000
 """How often a waiting run asks, at the least: it keeps its place in the queue alive."""
 REPLICAS_MS = 600
 """In less time replicas need not be asked: what was granted could not be given back any more."""
+
+
+def stop_reason(by: str) -> str:
+    """Return the reason on record of a run that *by* asked to stop."""
+    return "replaced" if by.startswith(REPLACED_BY) else f"by {by}"
 
 
 class Asking(Ending):
@@ -73,13 +79,13 @@ class Asking(Ending):
         return [*self._arm(lease), do.Spawn()]
 
     def _held(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:
-        self.holder = event.holder
+        self.holder, self.lock = event.holder, event.lock
         self._store_until = None
         self._trouble = 0
         if event.gone and event.holder.run_id != self._evicted:
             self._evicted = event.holder.run_id
             return self._ask(now, evict=event.holder.run_id)
-        if self.spec.wait == 0:
+        if self.spec.wait == 0 and not self.spec.replace:
             return self._skip("held", now, left=event.left)
         return self._queue(event, now)
 
@@ -91,7 +97,10 @@ class Asking(Ending):
         if self._queued:
             return []
         self._queued = True
-        return [do.Watch(), self._say("queued", holder=event.holder, left=event.left)]
+        return [
+            do.Watch(),
+            self._say("queued", holder=event.holder, left=event.left, lock=event.lock),
+        ]
 
     def _refused(self, event: ev.Refused, now: int) -> list[Action]:
         self.holder = event.holder or self.holder
@@ -114,8 +123,9 @@ class Asking(Ending):
 
     def _skip(self, reason: str, now: int, **facts: object) -> list[Action]:
         self._end(record.SKIPPED, self.spec.skip_exit_code, reason)
-        said = self._say("skipped", reason=reason, holder=self.holder, **facts)
-        return [said, *self._close_up(now, release=reason == "wait_expired", forget_slot=True)]
+        said = self._say("skipped", reason=reason, holder=self.holder, lock=self.lock, **facts)
+        waited = reason in ("wait_expired", "replaced")  # and may be granted it meanwhile
+        return [said, *self._close_up(now, release=waited, forget_slot=True)]
 
     def _ask_failed(self, event: ev.Unavailable, now: int) -> list[Action]:
         self._trouble += 1
@@ -158,6 +168,8 @@ class Asking(Ending):
         return self._stopped_before(event.signum, "signal", now)
 
     def _stop_asked_before(self, event: ev.StopAsked, now: int) -> list[Action]:
+        if event.by.startswith(REPLACED_BY):
+            return self._skip("replaced", now, why=event.by)
         return self._stopped_before(15, f"by {event.by}", now)
 
     def _stopped_before(self, signum: int, reason: str, now: int) -> list[Action]:

@@ -41,11 +41,15 @@ class Granted(Event):
 
 
 class Held(Event):
-    """Another run holds the lease; `gone` when its whole tree is proven dead on this host."""
+    """Another run holds the lease; `gone` when its whole tree is proven dead on this host.
 
-    __slots__ = ("gone", "holder", "left", "sent_at")
+    `lock` which of the further locks it is, if it is not the job's own.
+    """
+
+    __slots__ = ("gone", "holder", "left", "lock", "sent_at")
 
     def __init__(self, sent_at: int, holder: Owner, left: int, gone: bool = False) -> None:
+        self.lock = ""
         self.sent_at = sent_at
         self.holder = holder
         self.left = left
@@ -53,13 +57,14 @@ class Held(Event):
 
 
 class Queued(Event):
-    """We stand in the queue, with `ahead` runs before us."""
+    """We stand in the queue, with `ahead` runs before us; `lock` as for Held."""
 
-    __slots__ = ("ahead", "gone", "holder", "left", "sent_at")
+    __slots__ = ("ahead", "gone", "holder", "left", "lock", "sent_at")
 
     def __init__(
         self, sent_at: int, holder: Owner, left: int, ahead: int, gone: bool = False
     ) -> None:
+        self.lock = ""
         self.sent_at = sent_at
         self.holder = holder
         self.left = left
@@ -182,13 +187,17 @@ class NotSpawned(Event):
 
 
 class Exited(Event):
-    """The child ended with this wait(2) status, and left so many processes behind."""
+    """The child ended with this wait(2) status, and left so many processes behind.
 
-    __slots__ = ("left", "status")
+    `why` is the record's reason where more than the status is known.
+    """
 
-    def __init__(self, status: int, left: int) -> None:
+    __slots__ = ("left", "status", "why")
+
+    def __init__(self, status: int, left: int, why: str = "") -> None:
         self.status = status
         self.left = left
+        self.why = why
 
 
 class Suspended(Event):

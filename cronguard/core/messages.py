@@ -7,6 +7,8 @@ indented. What comes from elsewhere (host names, error texts) is made printable.
 from __future__ import annotations
 
 from cronguard.core import lease
+from cronguard.core.durations import ENOUGH_RUNS
+from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +17,12 @@ if TYPE_CHECKING:
     from cronguard.core.spec import JobSpec, Owner
 
 SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 15: "TERM", 20: "TSTP"}
-QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered"))
+QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered", "auto_timeout_few"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
+
+
+WITHHELD_TOPICS = frozenset(("attempt_failed", "attempts_failed"))
+"""What `--quiet` says only if the run fails in the end, as the output."""
 
 
 def render(
@@ -90,16 +96,24 @@ class Context:
         owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
         if owner is None or not owner.run_id:
             return "another run"
-        parts = [printable(owner.host, 80)] if owner.host else []
+        of_other = owner.job and owner.job != self.job
+        parts = [f"job {printable(owner.job, 128)}"] if of_other else []
+        parts += [printable(owner.host, 80)] if owner.host else []
         if owner.pid:
             parts.append(f"pid {owner.pid}")
         return ", ".join([*parts, f"run {owner.run_id[:12]}"])
+
+    def the_lock(self) -> str:
+        """Return `the lock`, or which of the further ones it is."""
+        lock = self.facts.get("lock")
+        return f"the lock {printable(lock)}" if lock else "the lock"
 
     def other_command(self) -> str:
         """Return a line for a holder that runs another command under this name, or nothing."""
         owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
         theirs = owner.command_hash if owner is not None else ""
-        if not theirs or not self.command_hash or theirs == self.command_hash:
+        is_same = not theirs or not self.command_hash or theirs == self.command_hash
+        if is_same or (owner is not None and owner.job not in ("", self.job)):
             return ""
         return (
             f"\n  That run has another command than this one: if {self.job} names two jobs, give "
@@ -112,7 +126,12 @@ def _skipped(c: Context) -> str:
     if reason == "slot_done":
         return (
             f"{c.job}: not started: {c.text('why') or 'another run was the one for this slot'}.\n"
-            "  A run that leaves the schedule alone starts with --force-slot."
+            f"  A run that leaves the schedule alone starts with --force-slot.{c.other_command()}"
+        )
+    if reason == "replaced":
+        return (
+            f"{c.job}: not started: while it waited for the lock it was {c.text('why')}, which was "
+            "started with --replace."
         )
     if reason == "paused":
         return (
@@ -121,8 +140,9 @@ def _skipped(c: Context) -> str:
         )
     if reason == "wait_expired":
         return (
-            f"{c.job}: not started: waited {span(c.spec.wait or 0)} for the lock, and it is still "
-            f"held ({c.holder()}).\n  Wait longer with --wait, or look at it with `cronguard ps`."
+            f"{c.job}: not started: waited {span(c.spec.wait or 0)} for {c.the_lock()}, and it is "
+            f"still held ({c.holder()}).\n"
+            "  Wait longer with --wait, or look at it with `cronguard ps`."
         )
     left = c.ms("left")
     usual = max(c.spec.ttl + lease.TAKEOVER_MS, c.spec.min_hold)
@@ -134,15 +154,26 @@ def _skipped(c: Context) -> str:
         else ""
     )
     return (
-        f"{c.job}: not started: another run holds the lock ({c.holder()}).\n"
-        f"  Wait for it with --wait 10m, or look at it with `cronguard status {c.job}`."
+        f"{c.job}: not started: another run holds {c.the_lock()} ({c.holder()}).\n"
+        f"  Wait for it with --wait 10m, or look at it with `cronguard status {_job_of(c)}`."
         f"{c.other_command()}{odd}"
     )
 
 
+def _job_of(c: Context) -> str:
+    """Return the job whose run is in the way."""
+    owner: Owner | None = c.facts.get("holder")  # type: ignore[assignment]
+    return printable(owner.job, 128) if owner is not None and owner.job else c.job
+
+
 def _queued(c: Context) -> str:
-    limit = "" if c.spec.wait is None else f" for up to {span(c.spec.wait)}"
-    return f"{c.job}: waiting{limit} for the lock, held by {c.holder()}.{c.other_command()}"
+    limit = f" for up to {span(c.spec.wait)}" if c.spec.wait else ""
+    if c.spec.replace:
+        return (
+            f"{c.job}: asked {c.holder()} to stop; waiting{limit} until all of it is dead."
+            f"{c.other_command()}"
+        )
+    return f"{c.job}: waiting{limit} for {c.the_lock()}, held by {c.holder()}.{c.other_command()}"
 
 
 def _conflict(c: Context) -> str:
@@ -217,13 +248,81 @@ def _stragglers(c: Context) -> str:
 
 
 def _stop_asked(c: Context) -> str:
-    return f"{c.job}: stopping: asked by {c.text('by')}."
+    by = c.text("by")
+    if by.startswith(REPLACED_BY):
+        return f"{c.job}: stopping: {by}, which was started with --replace."
+    return f"{c.job}: stopping: asked by {by}."
 
 
 def _timed_out(c: Context) -> str:
     return (
         f"{c.job}: timed out after {span(c.ms('timeout'))} (--timeout): sent "
         f"{signal_name(c.spec.signal)}, KILL follows after {span(c.spec.kill_after)}."
+    )
+
+
+def _auto_timeout_few(c: Context) -> str:
+    return (
+        f"{c.job}: no timeout yet: --timeout auto takes {ENOUGH_RUNS} runs that succeeded; "
+        f"so far on record: {c.ms('successes')}."
+    )
+
+
+def _auto_timeout_unknown(c: Context) -> str:
+    return (
+        f"{c.job}: this run has no timeout: how long its like took, which --timeout auto goes by, "
+        f"could not be read: {c.text('why')}."
+    )
+
+
+def _failed_how(c: Context) -> str:
+    signum = c.ms("signum")
+    how = f"was ended by {signal_name(signum)}" if signum else f"exited with {c.ms('status')}"
+    return f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} {how}"
+
+
+def _attempt_failed(c: Context) -> str:
+    return f"{_failed_how(c)}; trying again in {span(c.ms('pause'))} (--retries)."
+
+
+def _attempts_failed(c: Context) -> str:
+    why = c.text("why")
+    return f"{_failed_how(c)}; " + (f"not trying again: {why}." if why else "that was the last.")
+
+
+def _not_started_again(c: Context) -> str:
+    return (
+        f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} could not be started: "
+        f"{c.text('why')}; not trying again."
+    )
+
+
+def _in_the_pause(c: Context) -> str:
+    return f"in the pause after attempt {c.ms('attempt')} of {c.spec.retries + 1}"
+
+
+def _stopped_resting(c: Context) -> str:
+    by = c.text("by")
+    if not by:
+        how = f"got {signal_name(c.ms('signum'))}"
+    else:
+        how = by if by.startswith(REPLACED_BY) else f"stopped by {by}"
+    return f"{c.job}: {how} {_in_the_pause(c)}; not trying again."
+
+
+def _lost_resting(c: Context) -> str:
+    owner: Owner | None = c.facts.get("holder")  # type: ignore[assignment]
+    if owner is not None:
+        how = f"{c.store} gave it to {c.holder()}"
+    else:
+        how = f"{c.store} did not renew it in time{_because(c)}"
+    return f"{c.job}: lock lost {_in_the_pause(c)}: {how}; not trying again."
+
+
+def _guardian_died_resting(c: Context) -> str:
+    return (
+        f"{c.job}: cronguard's guardian process was killed {_in_the_pause(c)}; not trying again.\n"
+        "  Look for the OOM killer, or a careless `kill`, in this host's kernel log."
     )
 
 
@@ -388,6 +487,14 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _stragglers,
         _stop_asked,
         _timed_out,
+        _auto_timeout_few,
+        _auto_timeout_unknown,
+        _attempt_failed,
+        _attempts_failed,
+        _not_started_again,
+        _stopped_resting,
+        _lost_resting,
+        _guardian_died_resting,
         _suspended,
         _unkillable,
         _guardian_died,

@@ -21,6 +21,7 @@ class JobSpec:
 
     `once` is the period of its slots, 0 without; `schedule` is empty without one.
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
+    `lock` the names of further locks, in order, with spaces between.
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
@@ -31,6 +32,7 @@ class JobSpec:
         "isolation",
         "jitter",
         "kill_after",
+        "lock",
         "min_hold",
         "min_replicas",
         "name",
@@ -39,6 +41,9 @@ class JobSpec:
         "on_store_error",
         "once",
         "quiet",
+        "replace",
+        "retries",
+        "retry_delay",
         "schedule",
         "signal",
         "skip_exit_code",
@@ -64,13 +69,17 @@ class JobSpec:
         signal: int = 15,
         ttl: int = 30_000,
         wait: int | None = 0,
+        replace: bool = False,
         slots: int = 1,
+        lock: str = "",
         once: int = 0,
         schedule: str = "",
         tz: str = "local",
         force_slot: bool = False,
         min_hold: int = 0,
         jitter: int = 0,
+        retries: int = 0,
+        retry_delay: int = 10_000,
         on_store_error: str = "fail",
         store_timeout: int = 5_000,
         min_replicas: int = 0,
@@ -90,13 +99,17 @@ class JobSpec:
         self.signal = signal
         self.ttl = ttl
         self.wait = wait
+        self.replace = replace
         self.slots = slots
+        self.lock = lock
         self.once = once
         self.schedule = schedule
         self.tz = tz
         self.force_slot = force_slot
         self.min_hold = min_hold
         self.jitter = jitter
+        self.retries = retries
+        self.retry_delay = retry_delay
         self.on_store_error = on_store_error
         self.store_timeout = store_timeout
         self.min_replicas = min_replicas
@@ -108,6 +121,12 @@ class JobSpec:
         self.quiet = quiet
 
 
+LOCK_MARK = "@"
+"""What a lock's name has before it where a job's would stand; no name of a job begins so."""
+REPLACED_BY = "replaced by "
+"""How the word begins that a run leaves for the one that it replaces. No user has such a name."""
+
+
 class Owner:
     """Who asks for, or holds, a lease: the facts others need to name it, or to prove it dead.
 
@@ -115,13 +134,14 @@ class Owner:
     and for the proof of death on the same host. `pid_start` (clock ticks since boot) tells a
     process from a later one with its number; `boot_id` and `pid_ns` tell one host, and one
     container on it, from another. Unknown facts are empty strings or 0. `since_wall` is in ms
-    since the epoch.
+    since the epoch. `job` is told only where a lease is of a lock that several jobs share.
     """
 
     __slots__ = (
         "boot_id",
         "command_hash",
         "host",
+        "job",
         "pid",
         "pid_ns",
         "pid_start",
@@ -142,6 +162,7 @@ class Owner:
         pid_ns: str = "",
         since_wall: int = 0,
         command_hash: str = "",
+        job: str = "",
     ) -> None:
         self.run_id = run_id
         self.host = host
@@ -152,10 +173,14 @@ class Owner:
         self.pid_ns = pid_ns
         self.since_wall = since_wall
         self.command_hash = command_hash
+        self.job = job
 
     def facts(self) -> dict[str, object]:
         """Return everything but the run id, as a store keeps it beside the lease."""
-        return {name: getattr(self, name) for name in OWNER_FACTS}
+        facts = {name: getattr(self, name) for name in OWNER_FACTS}
+        if not self.job:
+            del facts["job"]
+        return facts
 
 
 OWNER_FACTS = tuple(name for name in Owner.__slots__ if name != "run_id")
@@ -217,6 +242,13 @@ class Claim:
         self.replicas = replicas
 
     @property
+    def is_lock(self) -> bool:
+        """Whether it is of a lock that several jobs share, and not of a job."""
+        return self.job.startswith(LOCK_MARK)
+
+    @property
     def settings(self) -> str:
-        """What two hosts must agree on; `px=35000 slots=1`."""
+        """What two hosts must agree on; `px=35000 slots=1`. Jobs that share a lock need not."""
+        if self.is_lock:
+            return "slots=1"
         return f"px={self.px} slots={self.slots}"

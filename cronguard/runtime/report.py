@@ -21,8 +21,11 @@ def run_record(keeper: Keeper) -> str:
         "user": redact.text(owner.user),
         "pid": owner.pid,
         "command": redact.command(keeper.spec.command, keeper.secrets),
-        "attempt": 1,
+        "attempt": run.attempt,
+        "attempts": _attempts(keeper) if keeper.spec.retries else None,
+        "timeout_ms": keeper.spec.timeout,
         "slot": record.utc(run.slot) if run.slot else None,
+        "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
         "reason": redact.text(run.reason, keeper.secrets) or None,
@@ -49,24 +52,42 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         facts["renew_failures"] = run.lease.renew_failures
         facts["longest_gap_ms"] = run.lease.gap(ended)
     if run.holder is not None and run.holder.run_id:
-        facts["holder"] = _holder(run.holder)
+        facts["holder"] = _holder(run.holder, run.lock)
     if run.started_at is None:
         return
     facts["started_at"] = record.utc(wall.at(run.started_at))
     facts["duration_ms"] = ended - run.started_at
-    user_us, system_us, rss_kb = keeper.minder.used
-    facts["cpu_user_ms"] = user_us // 1000
-    facts["cpu_system_ms"] = system_us // 1000
-    facts["max_rss_bytes"] = rss_kb * 1024
-    facts["stragglers"] = run.stragglers
+    if keeper.minder.used is not None:
+        user_us, system_us, rss_kb = keeper.minder.used
+        facts["cpu_user_ms"] = user_us // 1000
+        facts["cpu_system_ms"] = system_us // 1000
+        facts["max_rss_bytes"] = rss_kb * 1024
+        facts["stragglers"] = run.stragglers
     if keeper.output.is_captured:
         capture = keeper.output.capture
         facts["output_bytes"] = capture.total
         facts["output_tail"] = redact.text(capture.text(), keeper.secrets)
 
 
-def _holder(owner: Owner) -> dict[str, object]:
-    return {
+def _attempts(keeper: Keeper) -> list[dict[str, object]]:
+    """Return what became of each attempt so far; the record of a start knows of none."""
+    wall = keeper.wall
+    return [
+        {
+            "attempt": one.number,
+            "started_at": None if one.started_at is None else record.utc(wall.at(one.started_at)),
+            "ended_at": record.utc(wall.at(one.ended_at)),
+            "exit_status": one.exit_status,
+            "signal": one.signal,
+        }
+        for one in keeper.run.attempts
+    ]
+
+
+def _holder(owner: Owner, lock: str) -> dict[str, object]:
+    """Return who was in the way; and of which job, where it had a further lock."""
+    shared: dict[str, object] = {"lock": lock, "job": redact.text(owner.job)} if lock else {}
+    return shared | {
         "run_id": owner.run_id,
         "host": redact.text(owner.host),
         "pid": owner.pid,

@@ -53,6 +53,8 @@ class Acquire(Request):
     `record` the encoded start record, with `"token":null` for the store to fill in ·
     `queue_for` 0: answer Held when there is none; else stand in the queue, and leave it when not
     heard of for so many ms · `evict` run id of a holder that is proven dead: its lease is free ·
+    `replace` who asks the run that is in the way (of several, the oldest), and those that wait
+    before this one, to stop; empty: nobody ·
     `at_least` a grant's token is no lower, also that of a lease which is held already: so all
     servers of a quorum come to have one token · `slot` what the run is for, where that is known; a
     lease that is held already is moved to it: so they come to have one slot · `until` the moment,
@@ -61,7 +63,7 @@ class Acquire(Request):
     Replies: Granted, Held, Queued, Refused, OffSchedule, Unavailable, Denied.
     """
 
-    __slots__ = ("at_least", "evict", "queue_for", "record", "slot", "until")
+    __slots__ = ("at_least", "evict", "queue_for", "record", "replace", "slot", "until")
     name = "acquire"
 
     def __init__(
@@ -73,8 +75,10 @@ class Acquire(Request):
         at_least: int = 0,
         slot: int = 0,
         until: int | None = None,
+        replace: str = "",
     ) -> None:
         self.slot = slot
+        self.replace = replace
         self.record = record
         self.queue_for = queue_for
         self.evict = evict
@@ -292,6 +296,13 @@ class History(Protocol):
         `failures_in_a_row`; `last_start`, `last_success`, `last_failure` in ms since the epoch.
         """
 
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output.
+
+        Without what follows `output_bytes`, so that many can be read; `limit` is 1 or more. What
+        cannot be read is an empty list: `overview` says why. Closes nothing.
+        """
+
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
 
@@ -360,6 +371,12 @@ class History(Protocol):
 
     def uproot(self, strays: list[Stray]) -> list[Stray]:
         """Remove these, but none that changed or got an expiry; return those that are gone."""
+
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was, itself included.
+
+        More than *token* means that it is stale. Nothing is forgotten by time.
+        """
 
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports: `version`, `clock` (ms since 1970), and the store's own."""

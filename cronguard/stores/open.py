@@ -8,11 +8,18 @@ if TYPE_CHECKING:
     from cronguard.stores.contract import History, LeaseStore, Met
 
 
-def open_lease(url: str, claim: Claim, attempt: int, met: Met | None = None) -> LeaseStore:
+def open_lease(
+    url: str, claim: Claim, attempt: int, met: Met | None = None, locks: str = ""
+) -> LeaseStore:
     """Return the lease side of the store at *url*; one attempt may last *attempt* ms.
 
-    *met* remembers the servers, to notice that one restarted without its data.
+    *met* remembers the servers, to notice that one restarted without its data. *locks* are the
+    names of further locks that a run of the job needs, in order, with spaces between.
     """
+    if locks:
+        from cronguard.stores.together import open_together  # noqa: PLC0415
+
+        return open_together(claim, locks, lambda one: open_lease(url, one, attempt, met))
     scheme, _, path = url.partition("://")
     if scheme == "sqlite":
         from cronguard.stores.sqlite.lease import open_lease as in_sqlite  # noqa: PLC0415

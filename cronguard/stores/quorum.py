@@ -185,6 +185,7 @@ class QuorumLease:
             request = Acquire(
                 record,
                 evict=request.evict,
+                replace=request.replace,
                 at_least=request.at_least,
                 slot=self._slot,
                 until=until,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,16 @@ class Seeds:
         status = main(list(argv))
         told = self._capsys.readouterr()
         return status, told.out, told.err
+
+    def started(self, job: str, at: int) -> None:
+        """Have the job's last run start at that moment, in ms since the epoch."""
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite://"))) as db, db:
+            changed = db.execute(
+                "UPDATE counters SET value = ? WHERE name = 'last_start' "
+                "AND job = (SELECT id FROM jobs WHERE name = ?)",
+                (at, job),
+            )
+            assert changed.rowcount == 1
 
     def close(self) -> None:
         """Let go of all stores."""

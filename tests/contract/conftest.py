@@ -19,6 +19,7 @@ from tests.contract.harness import (
     Run,
     SqliteHarness,
     Steering,
+    WithLocks,
     new_claim,
 )
 from tests.sentinels import Watch, start_watch
@@ -86,9 +87,11 @@ def old_trio(trio: list[Server]) -> list[Server]:
 KINDS = ("sqlite", "redis", "valkey", "cluster", "sentinel", "quorum")
 LEAST = ("redis-least", "cluster-least", "sentinel-least", "quorum-least")
 """The same with the least rights."""
+LOCKS = ("sqlite-locks", "redis-locks", "quorum-locks")
+"""The same with further locks."""
 
 
-@pytest.fixture(params=[*KINDS, *LEAST])
+@pytest.fixture(params=[*KINDS, *LEAST, *LOCKS])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, servers: Callable[[str], Server]
 ) -> Iterator[Harness]:
@@ -103,7 +106,7 @@ def store(
         cluster: Cluster = request.getfixturevalue("cluster")
         harness, url, data = ClusterHarness(cluster), cluster.url, cluster.servers
     elif kind == "quorum":
-        data = request.getfixturevalue("old_trio" if rights else "trio")
+        data = request.getfixturevalue("old_trio" if rights == "least" else "trio")
         harness, url = QuorumHarness(data), " ".join([server.tcp_url for server in data])
     elif kind == "sentinel":
         watch = request.getfixturevalue("watch")
@@ -112,7 +115,9 @@ def store(
     else:
         data = [servers(kind)]
         harness, url = RedisHarness(data[0]), data[0].tcp_url
-    if rights:
+    if rights == "locks":
+        harness = WithLocks(harness)
+    elif rights:
         harness = LeastRights(harness, url, data, watch)
     yield harness
     harness.stop()
@@ -133,6 +138,8 @@ NOT_OF_A_QUORUM = {
     "test_an_overview_has_the_record_of_each_run_under_way": NO_SLOTS,
     "test_asked_again_the_holder_is_granted_the_same": "the token may rise: tests/stores/ has it",
     "test_at_most_so_many_runs_as_slots": NO_SLOTS,
+    "test_of_several_runs_the_oldest_makes_way": NO_SLOTS,
+    "test_who_waits_before_it_makes_way_too_and_who_comes_after_does_not": NO_QUEUE,
     "test_grants_of_other_slots_do_not_fence": NO_SLOTS,
     "test_many_requests_are_answered_in_their_order": "no run renews what it is giving back",
     "test_random_walks_never_leave_the_model": NO_SLOTS,
@@ -156,6 +163,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if queue or item.originalname in NOT_OF_A_QUORUM:
                 items.remove(item)
                 continue
+        if item.path.name == "test_locks.py" and "-locks" in item.name:
+            items.remove(item)  # it brings its own
+            continue
         least = isinstance(item, pytest.Function) and item.originalname in NOT_WITH_LEAST
         if least and "-least" in item.name:
             items.remove(item)

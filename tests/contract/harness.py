@@ -246,6 +246,42 @@ class QuorumHarness:
         self.lose_everything()
 
 
+class WithLocks:
+    """Another store's harness, whose runs need further locks each, which nobody else wants.
+
+    Nobody is to see a difference: all that the contract says of a lease holds of several as well.
+    """
+
+    def __init__(self, under: Harness) -> None:
+        self.namespace = under.namespace
+        self.has_queue = under.has_queue
+        self._under = under
+
+    def open(self, claim: Claim) -> LeaseStore:
+        from cronguard.stores.together import open_together
+
+        run_id = claim.owner.run_id
+        return open_together(claim, f"a{run_id} b{run_id}", self._under.open)
+
+    def history(self, namespace: str | None = None) -> Steering:
+        return self._under.history(namespace)
+
+    def vanish(self, job: str, index: int) -> None:
+        self._under.vanish(job, index)
+
+    def overlong(self, job: str, index: int) -> None:
+        self._under.overlong(job, index)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        return self._under.plant(word, key, *more)
+
+    def lose_everything(self) -> None:
+        self._under.lose_everything()
+
+    def stop(self) -> None:
+        self._under.stop()
+
+
 class LeastRights:
     """Another store's harness, whose runs and readers are the user that `doctor` prints.
 
@@ -340,9 +376,18 @@ class Run:
             wait(self.store, 0.2)
         raise AssertionError("no event from the store in time")
 
-    def acquire(self, *, queue_for: int = 0, evict: str | None = None, **facts: object) -> Event:
+    def acquire(
+        self,
+        *,
+        queue_for: int = 0,
+        evict: str | None = None,
+        replace: str = "",
+        **facts: object,
+    ) -> Event:
         """Ask for the lease."""
-        return self.ask(Acquire(self.record(**facts), queue_for=queue_for, evict=evict))
+        record = self.record(**facts)
+        asked = Acquire(record, queue_for=queue_for, evict=evict, replace=replace)
+        return self.ask(asked)
 
     def granted(self, **more: object) -> Granted:
         """Ask for the lease, and get it."""

@@ -29,6 +29,19 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "stragglers": {"left": 2},
     "stop_asked": {"by": "ann@desk"},
     "timed_out": {"timeout": 60_000},
+    "auto_timeout_few": {"successes": 7},
+    "auto_timeout_unknown": {"why": "connection refused"},
+    "attempt_failed": {"attempt": 1, "status": 3, "pause": 20_000},
+    "attempts_failed": {
+        "attempt": 2,
+        "status": 137,
+        "signum": 9,
+        "why": "--timeout leaves no time",
+    },
+    "not_started_again": {"attempt": 2, "why": "/opt/x was not found"},
+    "stopped_resting": {"attempt": 1, "by": "ann@desk"},
+    "lost_resting": {"attempt": 1, "why": "timed out after 2s"},
+    "guardian_died_resting": {"attempt": 1},
     "suspended": {"left": 20_000},
     "unkillable": {"why": "pid 7 (state D, uid 0)"},
     "guardian_died": {},
@@ -139,7 +152,11 @@ def test_a_lock_that_would_last_too_long_is_called_odd() -> None:
 def test_a_holder_with_another_command_is_pointed_out(own: str, theirs: str, warned: bool) -> None:
     """C5: two jobs under one name keep each other from running, and the skip says so."""
     holder = Owner("b" * 32, host="web-3", command_hash=theirs)
-    for topic, facts in (("skipped", {"reason": "held"}), ("queued", {})):
+    for topic, facts in (
+        ("skipped", {"reason": "held"}),
+        ("skipped", {"reason": "slot_done", "why": "run 7 was the one"}),
+        ("queued", {}),
+    ):
         text = told(topic, {**facts, "holder": holder}, own)
         assert_well_formed(text)
         assert ("another command" in text) is warned

@@ -115,6 +115,30 @@ def test_a_manual_run_leaves_the_slot_alone(lab: Lab) -> None:
     assert [record["slot"] is None for record in lab.records("job")] == [True, False, True]
 
 
+def test_manual_and_scheduled_runs_do_not_overlap(lab: Lab) -> None:
+    """Whichever comes first; and the schedule's own run still has its slot afterwards."""
+    args = ("run", "-n", "job", *ONCE, "-E", "9")
+    hold, scheduled, manual = ("--", "sh", "-c", HOLD), (), ("--force-slot",)
+    for first, second in ((manual, scheduled), (scheduled, manual)):
+        one = lab.start_ready(*args, *first, *hold)
+        assert lab.call(*args, *second, "--", "touch", "wrong").returncode == 9
+        (lab.folder / "go").touch()
+        one.communicate(timeout=60)
+        (lab.folder / "go").unlink()
+    assert not (lab.folder / "wrong").exists()
+    assert [record["slot"] is None for record in lab.records("job")] == [False, True]
+    assert [skip["reason"] for skip in lab.skips("job")] == ["held", "held"]
+
+
+def test_different_jobs_run_side_by_side(lab: Lab) -> None:
+    """One lock has nothing to do with another."""
+    both = [lab.start_ready("run", "-n", job, "--", "sh", "-c", HOLD) for job in ("one", "two")]
+    (lab.folder / "go").touch()
+    for process in both:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
+
+
 def test_a_run_that_never_started_leaves_its_slot(lab: Lab) -> None:
     """L13: 127 is no run; the next one is for the slot."""
     args = ("run", "-n", "job", *ONCE, "--")
@@ -152,6 +176,31 @@ def test_a_rule_that_is_hardly_meant_is_said(local: Lab) -> None:
     odd = local.call("run", "-n", "job", "--once", "7m", "--", "true")
     assert odd.returncode == 0
     assert b"does not divide a day evenly" in odd.stderr
+
+
+def test_a_run_announces_when_its_job_is_due(lab: Lab) -> None:
+    """In its record, from the start on; a bare --once, or no rule at all, says nothing of it."""
+    cron = {"once_ms": None, "cron": "*/5 * * * *", "tz": "Asia/Tokyo"}
+    cases: tuple[tuple[tuple[str, ...], object], ...] = (
+        (("--once", "4d"), {"once_ms": 345_600_000, "cron": None, "tz": None}),
+        (("--schedule", "*/5  * * * *", "--tz", "Asia/Tokyo", "--once"), cron),
+        (("--schedule", "*/5 * * * *", "--tz", "Asia/Tokyo", "--force-slot"), cron),
+        (("--once",), None),
+        ((), None),
+    )
+    for number, (options, expected) in enumerate(cases):
+        name = f"job{number}"
+        done = lab.call("run", "-n", name, *options, "--", "true")
+        assert done.returncode == 0, done.stderr
+        [record] = lab.records(name)
+        assert record["schedule"] == expected, options
+    args = ("run", "-n", "job", "--schedule", "0 0 1 1 *", "--", "sh", "-c", HOLD)
+    run = lab.start_ready(*args, env={"TZ": "Asia/Tokyo"})
+    [record] = lab.records("job")
+    assert record["outcome"] == "running"
+    assert record["schedule"] == {"once_ms": None, "cron": "0 0 1 1 *", "tz": "Asia/Tokyo"}
+    (lab.folder / "go").touch()
+    run.communicate(timeout=60)
 
 
 def test_rules_that_contradict_each_other_are_refused(local: Lab) -> None:

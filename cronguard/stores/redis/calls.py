@@ -72,6 +72,7 @@ def acquire(
         claim.job,
         request.at_least,
         ask,
+        request.replace,
     ]
     keys = _keys(claim, indexed)
     return Call("acquire", keys, args, bounded=True, replicas=claim.replicas)

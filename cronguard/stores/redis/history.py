@@ -149,6 +149,17 @@ class RedisHistory(Sweeping):
         return {job: seen.counts(fields) for job, fields in zip(jobs, found, strict=True)}
 
     @understood
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        found = self._run_each("recent", jobs, str(limit))
+        return {
+            job: []
+            if isinstance(texts, Damaged)
+            else [record for text in texts if (record := readable(text))]
+            for job, texts in found.items()
+        }
+
+    @understood
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
         if not run_id:
@@ -198,6 +209,16 @@ class RedisHistory(Sweeping):
         reply = cast("list[bytes]", self._call(call.name, claim.job, call.keys, call.args))
         if reply[0] != b"closed":
             raise StoreDown(f"the record was refused ({reply[2].decode('utf-8', 'replace')})")
+
+    @understood
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was."""
+        key = keys.resource(self._namespace, resource)
+        try:
+            return int(cast("bytes", self._ask(lambda: self._script("fence", [key], [token]))))
+        except Damaged as error:
+            what = f"the resource {printable(resource)}"
+            raise Damaged(damage.described(what, self.label, [key])) from error
 
     @understood
     def facts(self) -> dict[str, object]:
@@ -263,15 +284,14 @@ class RedisHistory(Sweeping):
         return found
 
     def _call(self, script: str, job: str, names: list[str], args: list[calls.Part]) -> object:
+        return self._about(job, lambda: self._script(script, names, args))
+
+    def _script(self, script: str, names: list[str], args: list[calls.Part]) -> object:
         rest = len(names), *names, *args
-
-        def ask() -> object:
-            try:
-                return self._client.execute_command("EVALSHA", SHA1[script], *rest)
-            except redis.exceptions.NoScriptError:
-                return self._client.execute_command("EVAL", source(script), *rest)
-
-        return self._about(job, ask)
+        try:
+            return self._client.execute_command("EVALSHA", SHA1[script], *rest)
+        except redis.exceptions.NoScriptError:
+            return self._client.execute_command("EVAL", source(script), *rest)
 
     def _pipeline(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send *commands* in one round trip, and return their replies as they come."""

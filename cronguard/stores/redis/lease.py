@@ -66,7 +66,7 @@ class RedisLease:
         self.label = address.label
         self._claim = claim
         self._wire = Wire(address, attempt, restart)
-        self._indexed = address.kind != "cluster"
+        self._indexed = address.kind != "cluster" and not claim.is_lock
         self._channel = channel(claim.namespace, claim.job)
         self._watching = False
         self._early: dict[type, Event] = {}  # pushed before anybody wanted to know: by its kind

@@ -11,6 +11,7 @@ from __future__ import annotations
 from cronguard.core.events import Event, Granted, Held, Queued, Refused
 from cronguard.core.record import ABANDONED, NOT_STARTED, RUNNING, with_slot, with_token
 from cronguard.stores.sqlite.rows import (
+    LAST_TICKET,
     LIVE,
     UNTIL_RESUMED,
     ahead_of,
@@ -52,6 +53,8 @@ def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment, slot: in
     free = [index for index in range(claim.slots) if index not in taken]
     if ahead < len(free):
         return _grant(db, job, claim, request, free[0], at, slot)
+    if request.replace:
+        _make_way(db, job, live if not free else [], ticket, request.replace, at)
     holder, left = _in_the_way(db, live[0], at) if live else _first_waiter(db, job, at)
     if request.queue_for > 0:
         _queue(db, job, claim, ticket, request.queue_for, at)
@@ -133,6 +136,24 @@ def _first_waiter(db: Connection, job: int, at: Moment) -> tuple[Owner, int]:
         (job, at.boot, at.now),
     ).fetchone()
     return owner_of(db, run_id, facts), deadline - at.now
+
+
+def _make_way(
+    db: Connection, job: int, live: list[LeaseRow], ticket: int | None, by: str, at: Moment
+) -> None:
+    """Leave word to stop for the oldest run, and for all that wait before *ticket* (None: all)."""
+    runs = [lease for lease in live if not lease.released]
+    asked = [min(runs, key=lambda lease: lease.token).run_id] if runs else []
+    last = LAST_TICKET if ticket is None else ticket
+    before = db.execute(
+        f"SELECT run_id FROM waiters WHERE job = ? AND ticket < ? AND {LIVE}",
+        (job, last, at.boot, at.now),
+    ).fetchall()
+    asked += [row[0] for row in before]
+    known = db.execute("SELECT run_id FROM stops WHERE job = ?", (job,)).fetchall()
+    for run_id in asked:
+        if (run_id,) not in known:
+            db.execute("INSERT INTO stops VALUES(?, ?, ?, ?)", (job, run_id, by, at.wall))
 
 
 def _queue(

@@ -18,6 +18,7 @@ from cronguard.stores.contract import Close, Lease, Overview
 from cronguard.stores.sqlite import faults, files
 from cronguard.stores.sqlite import overview as many
 from cronguard.stores.sqlite.bell import ring
+from cronguard.stores.sqlite.create import FENCES
 from cronguard.stores.sqlite.engine import Connection, Error, sqlite_version
 from cronguard.stores.sqlite.rows import (
     LIVE,
@@ -97,6 +98,10 @@ class SqliteHistory(Sweeping):
         """Return each job's counters."""
         self._close_left_behind(jobs)
         return self._read(lambda db, _: many.counters(db, self._wanted(jobs)))
+
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        return self._read(lambda db, _: many.recent(db, self._wanted(jobs), limit))
 
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
@@ -202,6 +207,22 @@ class SqliteHistory(Sweeping):
                 (self._job(db, job),),
             )
             return changed.rowcount == 1
+
+        return self._write(write)
+
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was."""
+
+        def write(db: Connection, _: Moment) -> int:
+            db.execute(FENCES)
+            key = (self._namespace, plain(resource))
+            db.execute(
+                "INSERT INTO fences VALUES(?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET token = max(token, excluded.token)",
+                (*key, token),
+            )
+            query = "SELECT token FROM fences WHERE namespace = ? AND resource = ?"
+            return int(db.execute(query, key).fetchone()[0])
 
         return self._write(write)
 

@@ -25,7 +25,9 @@ from cronguard.core.events import (
     Closed,
     Denied,
     Event,
+    Held,
     OffSchedule,
+    Queued,
     StopAsked,
     Unavailable,
     Woken,
@@ -150,11 +152,14 @@ class SqliteLease:
             return acquire(db, self._claim, request, at, request.slot or self._slot)
 
         try:
-            return transact(db, "BEGIN", step)
+            event = transact(db, "BEGIN", step)
         except Error as error:
             if not _is_busy(error):
                 raise
-        return _write(db, step)
+            event = _write(db, step)
+        if request.replace and isinstance(event, Held | Queued):
+            self._ring()
+        return event
 
     def _close_run(self, db: Connection, request: Close, at: Moment) -> Event:
         from cronguard.stores.sqlite.settle import settle  # noqa: PLC0415 - when the run ends

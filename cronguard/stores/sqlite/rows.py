@@ -33,6 +33,9 @@ class Moment:
         self.boot = boot
 
 
+LAST_TICKET = 1 << 62
+
+
 class LeaseRow:
     """A live lease, as it is stored."""
 
@@ -131,7 +134,7 @@ def ticket_of(db: Connection, job: int, run_id: str, at: Moment) -> int | None:
 
 def ahead_of(db: Connection, job: int, ticket: int | None, at: Moment) -> int:
     """Return how many wait before that ticket; with None, how many wait."""
-    last = 1 << 62 if ticket is None else ticket
+    last = LAST_TICKET if ticket is None else ticket
     row = db.execute(
         f"SELECT count(*) FROM waiters WHERE job = ? AND ticket < ? AND {LIVE}",
         (job, last, at.boot, at.now),

@@ -71,7 +71,7 @@ def _store(db: Connection, job: int, run_id: str, close: Close) -> None:
         "SELECT outcome FROM records WHERE run_id = ? AND job = ?", (run_id, job)
     ).fetchone()
     before = None if row is None else row[0]
-    if close.record is None:  # a run that leaves no record, not even that of its start
+    if not close.record:  # a run that leaves no record, not even that of its start
         db.execute("DELETE FROM records WHERE run_id = ? AND job = ?", (run_id, job))
         return
     db.execute(

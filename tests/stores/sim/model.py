@@ -149,7 +149,7 @@ class Model:
 
     def _acquire(self, args: list[str], now: int) -> Reply:
         run, facts, px, settings, evict = args[0], args[1], int(args[2]), args[4], args[6]
-        at_least, ask, not_after = (int(word) for word in args[11:14])
+        at_least, ask, not_after = int(args[11]), int(args[12]), int(args[14])
         data, fence = self.data, self.data.fence
         slot = nearest(args[7], now) if args[7] else 0
         is_late = 0 < not_after < now or run in data.ended

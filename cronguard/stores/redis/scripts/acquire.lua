@@ -1,13 +1,14 @@
 -- Lease the job to this run, or say who is in the way. As a whole or not at all.
 -- KEYS: f, -, and the index of jobs if there is one (in a Cluster it would live in another slot).
 -- ARGV: run, facts, px, slots, settings, queue_for, evict, rule, slot_px, record, job, at_least,
---       ask (how often this run has asked), not_after (-1: grant nothing)
+--       ask (how often this run has asked), replace (who asks the runs in the way to stop, or
+--       nothing), not_after (-1: grant nothing)
 local run, facts, px, slots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local settings, queue_for, evict, rule = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 -- Who asked may be gone: a stalled server runs what waited in its sockets, whenever that is.
-if tonumber(ARGV[14]) > 0 and now > tonumber(ARGV[14]) then return {'late', text(now)} end
+if tonumber(ARGV[15]) > 0 and now > tonumber(ARGV[15]) then return {'late', text(now)} end
 if has_ended(run) then return {'late', text(now)} end
-local at_least, ask, barred = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]) < 0
+local at_least, ask, barred = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[15]) < 0
 
 -- The slot of a rule (see core/slot.py) that is nearest to now; nil if now is not within it.
 local function nearest()
@@ -136,7 +137,15 @@ if queue_for > 0 then
 end
 local ahead = redis.call('ZRANK', p .. 'w', run) or redis.call('ZCARD', p .. 'w')
 
--- What is free, and of what is not, what ends first.
+-- Leave word for a run to stop, and push it; once.
+local function ask_to_stop(id)
+  if redis.call('HGET', p .. 'c', id) then return end
+  redis.call('HSET', p .. 'c', id, ARGV[14])
+  redis.pcall('PUBLISH', p .. 'e', 'stop ' .. id .. ' ' .. ARGV[14])
+end
+
+-- What is free, and of what is not, what ends first, and what was granted first.
+local oldest, lowest
 local free, index, holder, left = 0, nil, nil, nil
 for i = 0, slots - 1 do
   local value = redis.call('GET', p .. 'l:' .. i)
@@ -146,9 +155,17 @@ for i = 0, slots - 1 do
   else
     local rest = redis.call('PTTL', p .. 'l:' .. i)
     if not left or rest < left then holder, left = value, rest end
+    local id, token = string.match(value, '^([^:]*):(%d+):')
+    token = tonumber(token)
+    if token and redis.call('ZSCORE', p .. 'o', id) and (not lowest or token < lowest) then oldest, lowest = id, token end
   end
 end
 if ahead >= free then
+  if ARGV[14] ~= '' then
+    if oldest and free == 0 then ask_to_stop(oldest) end
+    local before = redis.call('ZRANK', p .. 'w', run) or 0
+    for _, id in ipairs(before > 0 and redis.call('ZRANGE', p .. 'w', 0, before - 1) or {}) do ask_to_stop(id) end
+  end
   if free > 0 then -- only waiters are in the way: name the first one
     holder = redis.call('ZRANGE', p .. 'w', 0, 0)[1]
     left = tonumber(redis.call('ZSCORE', p .. 'wx', holder) or now) - now
@@ -170,6 +187,7 @@ redis.call('ZREM', p .. 'w', run)
 redis.call('ZREM', p .. 'wx', run)
 close_left_behind()
 redis.call('ZADD', p .. 'o', index, run)
+if ARGV[10] == '' then return {'granted', text(now), token, index, slot} end -- no job's: a lock's
 redis.call('ZADD', p .. 'h', token, run) -- the token: no two grants of a job are of one time
 local record = swap(ARGV[10], '"token":null', '"token":' .. token) or ARGV[10]
 if slot ~= '' then record = swap(record, '"slot":null', '"slot":"' .. utc(tonumber(slot)) .. '"') or record end

@@ -1,0 +1,150 @@
+"""Further locks: all of them and the job's own, or none; and nobody who waits holds any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import permutations
+
+import pytest
+
+from cronguard.core.events import Event, Gone, Granted, Held, Queued, Renewed, StopAsked, Taken
+from cronguard.core.spec import Claim
+from cronguard.stores.together import open_together
+from tests.contract.harness import Harness, Run, Steering, new_claim, shown
+
+Locked = Callable[..., Run]
+LONG = 60_000
+
+
+@pytest.fixture
+def locked(store: Harness) -> Iterator[Locked]:
+    """Make runs that need further locks."""
+    made: list[Run] = []
+
+    def make(job: str, locks: str, **more: object) -> Run:
+        claim: Claim = new_claim(job, store.namespace, **more)
+        made.append(Run(open_together(claim, locks, store.open), claim))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+def held(event: Event) -> tuple[str, str]:
+    """Return the lock that was in the way, and whose run has it."""
+    assert isinstance(event, Held | Queued), shown(event)
+    return event.lock, event.holder.job
+
+
+def test_jobs_that_share_a_lock_exclude_each_other(locked: Locked, history: Steering) -> None:
+    """The one is told which lock, and which job has it; when that ends, it has its turn."""
+    backup, report = locked("backup", "db"), locked("report", "db")
+    grant = backup.granted()
+    assert held(report.acquire()) == ("db", "backup")
+    assert history.leases(["report"])["report"] == []
+    assert isinstance(backup.renew(grant), Renewed)
+    backup.close()
+    assert isinstance(report.acquire(), Granted)
+
+
+def test_jobs_that_share_none_run_side_by_side(locked: Locked) -> None:
+    """A lock is not a job, though both have one name."""
+    runs = locked("backup", "db"), locked("report", "net"), locked("db", "backup")
+    for one in runs:
+        assert isinstance(one.acquire(), Granted)
+
+
+def test_the_jobs_own_lock_counts_as_before(locked: Locked) -> None:
+    """Two runs of a job with other locks: the second is held by the first, and keeps none."""
+    first, second, third = locked("backup", "a"), locked("backup", "b"), locked("report", "b")
+    first.granted()
+    assert held(second.acquire()) == ("", "backup")
+    assert isinstance(third.acquire(), Granted)
+
+
+def test_all_or_none(locked: Locked) -> None:
+    """What was got before the one that is not to be had is free again at once."""
+    has_last, wants_all, wants_first = locked("x", "c"), locked("y", "a b c"), locked("z", "a b")
+    has_last.granted()
+    assert held(wants_all.acquire()) == ("c", "x")
+    assert isinstance(wants_first.acquire(), Granted)
+
+
+@pytest.mark.parametrize("order", [*permutations("abc")])
+def test_who_waits_holds_nothing(locked: Locked, store: Harness, order: tuple[str, ...]) -> None:
+    """In whatever order three jobs come that need two of three locks each, all have their turn."""
+    if not store.has_queue:
+        pytest.skip("a quorum has no fair queue")
+    needs = {"a": "k l", "b": "l m", "c": "k m"}
+    runs = [locked(job, needs[job]) for job in order]
+    assert isinstance(runs[0].acquire(queue_for=LONG), Granted)
+    for one in runs[1:]:
+        assert isinstance(one.acquire(queue_for=LONG), Queued)
+    for number, one in enumerate(runs):
+        if number:
+            event = one.acquire(queue_for=LONG)
+            assert isinstance(event, Granted), (order, number, shown(event))
+        for later in runs[number + 1 :]:
+            assert isinstance(later.acquire(queue_for=LONG), Queued)
+        one.close()
+
+
+def test_a_lock_that_vanished_is_taken_back(locked: Locked, store: Harness) -> None:
+    """By the next heartbeat, unless another job was granted it since: then the run has lost."""
+    one, other = locked("backup", "db"), locked("report", "db")
+    grant = one.granted()
+    store.vanish("@db", 0)
+    assert isinstance(one.renew(grant), Renewed)
+    assert held(other.acquire()) == ("db", "backup")
+    store.vanish("@db", 0)
+    if isinstance(other.acquire(), Granted):
+        lost = one.renew(grant)
+        assert isinstance(lost, Taken), shown(lost)
+
+
+def test_the_jobs_own_lease_is_the_machines_to_reclaim(locked: Locked, store: Harness) -> None:
+    """Gone is told; the reclaim that follows renews the locks as well."""
+    if not store.has_queue:
+        pytest.skip("a quorum takes back by itself what one of its servers lost")
+    one = locked("backup", "a b")
+    grant = one.granted()
+    store.vanish("backup", 0)
+    gone = one.renew(grant)
+    assert isinstance(gone, Gone), shown(gone)
+    assert isinstance(one.reclaim(grant), Renewed)
+    assert isinstance(one.renew(grant), Renewed)
+
+
+def test_locks_leave_no_job_behind(locked: Locked, history: Steering) -> None:
+    """Nobody who lists jobs sees them, and they have no records."""
+    one = locked("backup", "db")
+    one.granted()
+    one.close()
+    assert history.jobs() == ["backup"]
+    assert [record["outcome"] for record in history.runs("backup", 9)] == ["succeeded"]
+
+
+def test_different_lease_times_are_no_conflict(locked: Locked) -> None:
+    """Jobs that share a lock need not agree on --ttl, as runs of one job must."""
+    one, other = locked("backup", "db", px=35_000), locked("report", "db", px=15_000)
+    one.granted()
+    assert held(other.acquire()) == ("db", "backup")
+    one.close()
+    assert isinstance(other.acquire(), Granted)
+
+
+def test_replacing_asks_the_run_of_the_same_job_only(locked: Locked) -> None:
+    """It has our locks, too, and is asked; a run of another job that has one is not."""
+    one, heir, other = locked("backup", "db"), locked("backup", "db"), locked("report", "db")
+    grant = one.granted()
+    other.acquire(replace="replaced by other")
+    renewed = one.renew(grant)
+    assert isinstance(renewed, Renewed)
+    assert renewed.stop_by is None
+    heir.acquire(queue_for=LONG, replace="replaced by heir")
+    renewed = one.renew(grant)
+    assert isinstance(renewed, Renewed | StopAsked)
+    assert not isinstance(renewed, Renewed) or renewed.stop_by == "replaced by heir"
+    one.close("stopped", "replaced")
+    assert isinstance(heir.acquire(queue_for=LONG), Granted)
