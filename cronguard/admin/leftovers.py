@@ -126,7 +126,7 @@ class Search:
         self._older_than = older_than
 
     def here_and_there(self) -> None:
-        """Look at jobs, at this host's processes, and at the keys under our prefix."""
+        """Look at jobs, and at this host's processes."""
         running = trees()  # before the leases: a run that starts in between is in neither
         jobs = self._history.jobs()
         leases, records = self._read(jobs)
@@ -141,7 +141,18 @@ class Search:
         told = {str(record.get("run_id")): record for _, record in records}
         for tree in here.values():
             self._add(self._uncovered(tree, told.get(tree.run_id)))
-        self._keys()
+
+    def keys(self) -> None:
+        """Look for keys of others under our prefix: at each key of the server, so for people."""
+        try:
+            with Progress("looking for foreign keys") as progress:
+                strays = self._history.strays(None, progress.step)
+        except StoreRefused as error:
+            self.notes.append(f"foreign keys are not looked for: {error}")
+            return
+        for stray in strays:
+            why = "it is under our prefix, no key of cronguard's has such a name, it never expires"
+            self._add(Leftover(KEY, why).of_stray(stray))
 
     def foreign(self, pattern: str) -> None:
         """Look for locks of others that match *pattern*. Raises: StoreRefused, with what to do."""
@@ -224,17 +235,6 @@ class Search:
         else:
             why = f"its cronguard is gone, and its record says {render.result(record)}"
         return Leftover(PROCESS, why).of_tree(tree, pids)
-
-    def _keys(self) -> None:
-        try:
-            with Progress("looking for foreign keys") as progress:
-                strays = self._history.strays(None, progress.step)
-        except StoreRefused as error:
-            self.notes.append(f"foreign keys are not looked for: {error}")
-            return
-        for stray in strays:
-            why = "it is under our prefix, no key of cronguard's has such a name, it never expires"
-            self._add(Leftover(KEY, why).of_stray(stray))
 
 
 def _vanished() -> Leftover:

@@ -14,7 +14,7 @@ from cronguard.core.spec import is_job_name
 
 _NAMES = frozenset(("cronguard", "cronguard-sh"))
 _LOOK_AT = 4
-"""So many words of a command line may stand before the script's name: `python -I -u /bin/...`."""
+"""Among so many words of a command line is our name: `python -I -m cronguard`."""
 _DEEPEST = 64
 
 
@@ -97,5 +97,4 @@ def _is_cronguard(process: psutil.Process) -> bool:
         words = process.cmdline()[:_LOOK_AT]
     except psutil.Error:
         return False
-    by_module = "-m" in words and words[-1].startswith("cronguard")
-    return by_module or any(os.path.basename(word) in _NAMES for word in words)
+    return any(os.path.basename(word) in _NAMES for word in words)

@@ -139,7 +139,9 @@ def command(
     if here.as_json:
         say_json([{"job": name, "reset": was_done} for name, was_done in done.items()])
     else:
-        say(f"Forgot {loss.text()}." if all(done.values()) and done else _told(done))
+        forgotten = sum(done.values())
+        of_all = f"{forgotten} of {_many(loss.jobs, 'job')}"
+        say(f"Forgot {loss.text() if forgotten == loss.jobs else of_all}.")
     busy = [name for name, was_done in done.items() if not was_done]
     for name in busy:
         say_error(f"{printable(name)}: not reset: a run began meanwhile; try again.", exits.NO)
@@ -156,7 +158,3 @@ def _reset(history: History, jobs: list[str]) -> tuple[dict[str, bool], list[str
         except Damaged as error:
             damage.append(str(error))
     return done, damage
-
-
-def _told(done: dict[str, bool]) -> str:
-    return f"Forgot {sum(done.values())} of {_many(len(done), 'job')}."

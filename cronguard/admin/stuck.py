@@ -45,7 +45,7 @@ older_than_option = click.option(
 
 
 def search(history: History, older_than: int) -> Search:
-    """Look for all that is stuck, but for locks of other systems."""
+    """Look for all that is stuck, but for keys of others."""
     found = Search(history, folder(os.environ), wall_now(), older_than)
     found.here_and_there()
     return found
@@ -80,6 +80,7 @@ def command(*, here: Here, older_than: int) -> int:
     """
     with here.history() as history:
         found = search(history, older_than)
+        found.keys()
     now = wall_now()
     if here.as_json:
         say_json([one.as_json() for one in found.found])

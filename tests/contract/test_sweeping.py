@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cronguard.core.events import Closed, Granted, Held, Queued, Renewed
 from cronguard.core.record import complete, encode, utc
+from cronguard.core.spec import LOCK_MARK
 from cronguard.stores.contract import Acquire, Close
 from tests.contract.conftest import NewRun
 from tests.contract.harness import JOB, PX, Harness, Run, Steering, shown, wall_ms
@@ -182,6 +183,8 @@ def test_nothing_of_ours_is_a_stray(run: NewRun, store: Harness, history: Steeri
         run(rule="*/3600000", slot_px=7_200_000).acquire(queue_for=60_000)
     history.ask_stop(JOB, one.id, "alice")
     history.pause("other", None, "", "")
+    history.fence("a {file}", 1)
+    run(f"{LOCK_MARK}disk").granted()
     ended(run(), wall_ms(), "skipped", "held")
     assert history.strays() == []
     assert history.strays(f"{store.namespace}:*") == []

@@ -15,6 +15,7 @@ from tests.process.lab import until
 from tests.shape import readme, source
 
 READING = readme.block("sh", "cronguard status").lines
+TIDYING = readme.block("sh", "cronguard stuck").lines
 OFFLINE = ("No matching distribution", "Could not find a version", "Temporary failure in name")
 
 
@@ -150,6 +151,22 @@ def test_the_commands_that_look_and_steer_run(place: Place, line: str) -> None:
     assert "backup" in done.stdout + done.stderr
     if "stop" in line:
         until("the end of the run", lambda: holder.poll() is not None)
+
+
+@pytest.mark.parametrize("line", TIDYING)
+def test_the_commands_that_tidy_up_run(place: Place, line: str) -> None:
+    """On a job that runs: nothing of it is stuck or old, and a reset that may stop it does."""
+    holder = place.start("run", "-n", "backup", "-k", "1s", "--", "sh", "-c", "echo on; sleep 60")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"on\n"
+    done = shell(place, line)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    if "reset" in line:
+        until("the end of the run", lambda: holder.poll() is not None)
+        assert "No job" in shell(place, "cronguard status").stdout
+    else:
+        assert holder.poll() is None
 
 
 def test_check_runs(place: Place) -> None:

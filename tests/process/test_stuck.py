@@ -60,6 +60,25 @@ def test_many_cleans_at_once_do_it_once(lab: Lab) -> None:
     assert lab.records(job_of(lab))[0]["outcome"] == "abandoned"
 
 
+def test_cleaning_takes_nothing_from_a_run_that_starts_meanwhile(lab: Lab) -> None:
+    """L17: whoever takes a dead run's lock over while two clean runs to its end, alone."""
+    text = "mkdir alone && sleep 0.2 && rmdir alone"
+    for _ in range(4):
+        dead = guarded(lab, "--ttl", "30m")
+        os.kill(dead.process.pid, signal.SIGKILL)
+        runs = [
+            lab.start("run", "-n", job_of(lab), "--ttl", "30m", "--wait", "60s", "--", *command)
+            for command in [("sh", "-c", text)] * 2
+        ]
+        cleans = [lab.start("clean", "--force") for _ in range(2)]
+        said = [one.communicate(timeout=120) for one in (*cleans, *runs)]
+        assert [one.returncode for one in (*cleans, *runs)] == [0] * 4, said
+        dead.process.wait()
+        outcomes = [one["outcome"] for one in lab.records(job_of(lab))[:3]]
+        assert sorted(map(str, outcomes)) == ["abandoned", "succeeded", "succeeded"]
+    assert stuck(lab) == []
+
+
 def test_a_run_that_goes_on_without_its_lock_is_told_and_left(lab: Lab) -> None:
     """With --on-lease-lost continue: `clean` closes no record of what lives here."""
     text = "echo ready; while [ ! -e end ]; do sleep 0.05; done"

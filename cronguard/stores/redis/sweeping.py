@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cronguard.core.decode import readable
 from cronguard.core.record import utc
-from cronguard.core.spec import is_job_name
+from cronguard.core.spec import LOCK_MARK, is_job_name
 from cronguard.stores.contract import Damaged, Stray
 from cronguard.stores.redis import keys
 from cronguard.stores.redis.scripts import SHA1
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SCAN_COUNT = 500
 _GLOB = str.maketrans({char: "\\" + char for char in "\\*?[]"})
 _KINDS = "|".join([*keys.KINDS, r"l:\d+", r"s:\d+"])
-_OURS = re.compile(rf".+:\{{([^{{}}]*)\}}:({_KINDS})", re.DOTALL)
+_OURS = re.compile(rf".+:\{{{LOCK_MARK}?([^{{}}]*)\}}:({_KINDS})", re.DOTALL)
+_RESOURCE = re.compile(r".+:fence:\{.*\}", re.DOTALL)
 
 
 class Sweeping:
@@ -135,8 +136,10 @@ class Sweeping:
 
 def is_ours(key: str, namespace: str) -> bool:
     """Tell whether a key is one of cronguard's, in this or another namespace."""
+    if key == keys.jobs(namespace) or _RESOURCE.fullmatch(key):
+        return True
     found = _OURS.fullmatch(key)
-    return key == keys.jobs(namespace) or bool(found and is_job_name(found[1]))
+    return found is not None and is_job_name(found[1])
 
 
 def globbed(text: str) -> str:
