@@ -68,6 +68,18 @@ def _catches(path: str, signum: int) -> bool:
     return bool(int(mask, 16) >> (signum - 1) & 1)
 
 
+def test_commands_that_take_turns_under_one_name_are_told_so(lab: Lab) -> None:
+    """C5: each of them, from its second turn on; a new version and a run by hand are none."""
+    told = []
+    for word in "aabaabbabcdef":
+        done = lab.call("run", "-n", "job", "--", "echo", word)
+        assert done.returncode == 0, done.stderr
+        told.append(b"take turns" in done.stderr)
+    turns = [word for word, said in zip("aabaabbabcdef", told, strict=True) if said]
+    assert turns == ["b", "a", "b"]
+    assert lab.call("run", "-n", "other", "--", "echo", "a").stderr == b""
+
+
 # -- slots ----------------------------------------------------------------------------------------
 
 ONCE = ("--once", "4d")
