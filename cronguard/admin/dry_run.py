@@ -21,24 +21,26 @@ _WIDE = 50
 _LONGEST = 4000
 
 
-def show(resolved: Resolved, chosen: str) -> int:
-    """Print what would be run; do nothing else. *chosen* is what `--isolation auto` is here."""
-    sys.stdout.write(text(resolved, chosen))
+def show(resolved: Resolved, chosen: str, timeout: str = "") -> int:
+    """Print what would be run; do nothing else.
+
+    *chosen* is what `--isolation auto` is here, *timeout* what `--timeout auto` is now.
+    """
+    sys.stdout.write(text(resolved, chosen, timeout))
     return DONE
 
 
-def text(resolved: Resolved, chosen: str = "") -> str:
+def text(resolved: Resolved, chosen: str = "", timeout: str = "") -> str:
     """Return one line a value, with its source."""
-    table = [
-        (name, printable(value, _LONGEST), source) for name, value, source in rows(resolved, chosen)
-    ]
+    found = rows(resolved, chosen, timeout)
+    table = [(name, printable(value, _LONGEST), source) for name, value, source in found]
     first = max(len(name) for name, _, _ in table)
     second = max([len(value) for _, value, _ in table if len(value) <= _WIDE], default=0)
     lines = [f"{name:<{first}}  {value:<{second}}  ({source})" for name, value, source in table]
     return "\n".join(["cronguard would run this, and has not:", *lines, ""])
 
 
-def rows(resolved: Resolved, chosen: str = "") -> list[tuple[str, str, str]]:
+def rows(resolved: Resolved, chosen: str = "", timeout: str = "") -> list[tuple[str, str, str]]:
     """Return (option, value, source) of everything a run follows."""
     spec, sources = resolved.spec, resolved.sources
     command = shlex.join(redact.command(spec.command, resolved.secrets))
@@ -54,6 +56,8 @@ def rows(resolved: Resolved, chosen: str = "") -> list[tuple[str, str, str]]:
         shown = spell(option, getattr(spec, option.name))
         if chosen and option is opt.ISOLATION and shown == "auto":
             shown = f"auto, which is {chosen} here"
+        if option is opt.TIMEOUT and resolved.auto_timeout:
+            shown = f"auto, which is {timeout}" if timeout else "auto"
         found.append((option.name, shown, sources[option.name]))
     return found
 

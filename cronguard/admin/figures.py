@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cronguard.core.durations import ENOUGH_RUNS, fitting_timeout, numbers, of_successes, percentile
 from cronguard.core.record import (
     KEPT_RUNS,
     NOT_STARTED,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from cronguard.admin.due import Due
 
 Record = dict[str, object]
-ENOUGH_RUNS = 20
-"""With fewer successes nothing is suggested."""
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 LADDER = (
     *(10, 50, 100, 250, 500),
@@ -115,9 +114,8 @@ class Figures:
         self.job = job
         self.period = period
         ended = [one for one in runs[:KEPT_RUNS] if one.get("outcome") != RUNNING]
-        good = [one for one in ended if one.get("outcome") == SUCCEEDED]
         self.runs = len(ended)
-        self.succeeded = len(good)
+        self.succeeded = sum(one.get("outcome") == SUCCEEDED for one in ended)
         self.outcomes = dict(Counter(str(one.get("outcome")) for one in ended))
         reasons = f"{SKIPPED}:"
         self.skips = {
@@ -127,7 +125,7 @@ class Figures:
         }
         self.locks = Locks(ended, self.skips)
         self.waits = Spread(numbers(ended, "wait_ms"))
-        self.durations = Spread(numbers(good, "duration_ms"))
+        self.durations = Spread(of_successes(runs))
         self.longest_gap = max(numbers(ended, "longest_gap_ms"), default=None)
 
     @property
@@ -138,8 +136,7 @@ class Figures:
     @property
     def suggested_timeout(self) -> int | None:
         """Return p95 + 50 %, in whole seconds, or None while there are too few successes."""
-        p95 = self._enough_p95
-        return None if p95 is None else max(-(-p95 * 3 // (2 * SECOND)), 1) * SECOND
+        return fitting_timeout(self.durations.values)
 
     @property
     def suggested_warning(self) -> int | None:
@@ -192,17 +189,6 @@ def usual(recent: Iterable[Record]) -> int | None:
     """Return how long the job usually takes: the median of its *recent* successes, in ms."""
     good = [one for one in recent if one.get("outcome") == SUCCEEDED]
     return percentile(sorted(numbers(good, "duration_ms")), 50)
-
-
-def numbers(records: Iterable[Record], field: str) -> list[int]:
-    """Return what the records have in *field*, where it is a number that can be."""
-    found = (record.get(field) for record in records)
-    return [value for value in found if type(value) is int and value >= 0]
-
-
-def percentile(ordered: list[int], percent: int) -> int | None:
-    """Return the least of the *ordered* values that so many per cent do not exceed."""
-    return ordered[-(-percent * len(ordered) // 100) - 1] if ordered else None
 
 
 def histogram(values: list[int]) -> list[tuple[int | None, int]]:

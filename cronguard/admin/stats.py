@@ -9,11 +9,12 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_now, with_store
 from cronguard.admin.due import Dues
-from cronguard.admin.figures import ENOUGH_RUNS, LADDER, Figures, Period, Spread, histogram
+from cronguard.admin.figures import LADDER, Figures, Period, Spread, histogram
 from cronguard.admin.output import say, say_json, say_table
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.config.values import duration_text
+from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.messages import printable, span
 from cronguard.core.record import KEPT_RUNS, SUCCEEDED
 from cronguard.stores.contract import Damaged

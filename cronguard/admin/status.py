@@ -11,6 +11,7 @@ from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_
 from cronguard.admin.due import Due, Dues
 from cronguard.admin.output import say, say_json, say_table
 from cronguard.admin.pause import pause_json, pause_text, standing
+from cronguard.admin.progress import parts
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.core.messages import printable, span
@@ -18,12 +19,13 @@ from cronguard.core.record import utc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import Overview
+    from cronguard.stores.contract import History, Overview
 
 _COLUMNS = [
     *("JOB", "STATE", "HOLDER", "SINCE", "LOCK LEFT", "LAST", "WHEN", "SKIPS", "LAST SUCCESS"),
     "NEXT DUE",
 ]
+_AT_A_TIME = 1000
 
 
 class JobState:
@@ -111,6 +113,14 @@ def states(here: Here, seen: dict[str, Overview], now: int) -> list[JobState]:
     return found
 
 
+def overviews(history: History, jobs: list[str]) -> dict[str, Overview]:
+    """Return what the store knows of *jobs*, and show how far it is if they are that many."""
+    found: dict[str, Overview] = {}
+    for some in parts(jobs, _AT_A_TIME, "reading jobs"):
+        found |= history.overview(some)
+    return found
+
+
 @click.command()
 @click.argument("job", required=False, default="")
 @with_store
@@ -123,7 +133,7 @@ def command(*, here: Here, job: str) -> int:
     with here.history(job) as history:
         if job and not is_job(history, job):
             return no_such_job(history, job)
-        seen = history.overview([job] if job else history.jobs())
+        seen = overviews(history, [job] if job else history.jobs())
         label = history.label
     now = wall_now()
     found = states(here, seen, now)

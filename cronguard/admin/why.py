@@ -173,7 +173,7 @@ def _facts(record: render.Record, now: int) -> dict[str, str]:
         "status": status,
         "slot": render.moment(render.wall_ms(record.get("slot")), now),
         "signal": signal_name(signum) if signum else "-",
-        "ended": _ended(signum, status),
+        "ended": _ended(signum, status) + _tries(render.number(record.get("attempt"))),
         "holder": _holder(holder, now) if isinstance(holder, dict) else "it is not known whose",
         "waited": span(wait),
         "lasted": span(lasted),
@@ -187,6 +187,10 @@ def _ended(signum: int, status: str) -> str:
         return f"was ended by signal {signal_name(signum)}"
     known = {"126": " (found but not executable)", "127": " (a command was not found)"}
     return f"exited with status {status}{known.get(status, '')}"
+
+
+def _tries(attempts: int) -> str:
+    return f" in the last of {attempts} attempts" if attempts > 1 else ""
 
 
 def _holder(holder: dict[str, object], now: int) -> str:

@@ -97,6 +97,20 @@ def limit(text: str) -> int | None:
     return None if text == "none" else _or("none", text) or None
 
 
+AUTO = "auto"
+"""A timeout that follows from how long the job's runs take."""
+
+
+def run_timeout(text: str) -> int | str | None:
+    """Return a duration, None for `none` and 0, or AUTO."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return limit(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
 def wait(text: str) -> int | None:
     """Return a duration, or None for `forever`."""
     return None if text == "forever" else _or("forever", text)
@@ -157,6 +171,14 @@ def replicas(text: str) -> int:
     number = int(text) if 0 < len(text) < 3 and _DIGITS.issuperset(text) else 99
     if number > 9:
         raise ValueError(f"{shown(text)} is no number of replicas; write one from 0 to 9")
+    return number
+
+
+def retries(text: str) -> int:
+    """Return how many times a failed command is run again."""
+    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 999
+    if number > 99:
+        raise ValueError(f"{shown(text)} is no number of retries; write one from 0 to 99")
     return number
 
 

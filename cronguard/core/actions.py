@@ -77,7 +77,13 @@ class Disarm(Action):
 
 
 class Spawn(Action):
-    """Start the command."""
+    """Start the command, for the first time or again."""
+
+    __slots__ = ()
+
+
+class Rest(Action):
+    """Nothing of the run is left, and it goes on: be at hand until the next Spawn."""
 
     __slots__ = ()
 

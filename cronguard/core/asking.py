@@ -22,6 +22,11 @@ REPLICAS_MS = 600
 """In less time replicas need not be asked: what was granted could not be given back any more."""
 
 
+def stop_reason(by: str) -> str:
+    """Return the reason on record of a run that *by* asked to stop."""
+    return "replaced" if by.startswith(REPLACED_BY) else f"by {by}"
+
+
 class Asking(Ending):
     """WAITING and ASKING."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cronguard.core.actions import Action
+    from cronguard.core.attempts import Attempt
     from cronguard.core.events import Event
     from cronguard.core.lease import LeaseTimes
     from cronguard.core.spec import JobSpec, Owner
@@ -23,9 +24,13 @@ RUNNING = "running"
 STOPPING = "stopping"
 KILLING = "killing"
 LINGERING = "lingering"
+RESTING = "resting"
 CLOSING = "closing"
 DONE = "done"
-PHASES = (WAITING, ASKING, SPAWNING, RUNNING, STOPPING, KILLING, LINGERING, CLOSING, DONE)
+PHASES = (
+    *(WAITING, ASKING, SPAWNING, RUNNING, STOPPING, KILLING),
+    *(LINGERING, RESTING, CLOSING, DONE),
+)
 
 CLOSING_MS = 3_000
 """How long the end may be tried; then the record is kept on this host and the TTL decides."""
@@ -53,12 +58,15 @@ class Ending:
         self.exit_status = exits.OWN_FAILURE
         self.signal: int | None = None
         self.stragglers = 0
+        self.attempt = 1
+        self.attempts: list[Attempt] = []
         self.holder: Owner | None = None
         self.lock = ""
         self.slot = 0
         self.guarded = True
         self.local = False
         self._child: tuple[int, int | None] | None = None
+        self._child_why = ""
         self._lost = False
         self._warned = False
         self._trouble = 0
@@ -73,6 +81,9 @@ class Ending:
         self._retry_at: int | None = None
         self._run_until: int | None = None
         self._grace_until = 0
+        self._attempt_at: int | None = None
+        self._rest_until = 0
+        self._forwarded: set[int] = set()
         self._close: do.Close | None = None
         self._closing_until = 0
 
@@ -96,7 +107,7 @@ class Ending:
         if self._child is None or self.outcome is not None:
             return
         status, self.signal = self._child
-        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, "")
+        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, self._child_why)
 
     @property
     def child_signal(self) -> int | None:

@@ -5,15 +5,18 @@ It decides and nothing else: no clock, no process, no store. Time is integer mil
 in. Store requests are actions and store replies are events, so it knows no store.
 
     WAITING ⇄ ASKING ─► SPAWNING ─► RUNNING ─► STOPPING ─► KILLING ─► CLOSING ─► DONE
-                                       └──────► LINGERING (--stragglers wait) ──┘
+                            ▲          ├──────► LINGERING (--stragglers wait) ──┤
+                            └──────────┴─────── RESTING (--retries) ────────────┘
 
 What holds in every walk through the table (tests/core/test_machine_walks.py attacks it):
 
  1. One Exit, as the last action, and the phase is DONE then and never leaves it.
- 2. At most one Spawn, and only with a lease, or unguarded because the user said so.
+ 2. At most one Spawn per attempt, and only with a lease that is surely ours, or unguarded because
+    the user said so. There is a further attempt only after the pause, which begins when nothing of
+    the one before is left, and only if the command failed by itself.
  3. No Spawn after a signal or a stop request: the Close that follows at once is executed after the
     Acquire that is under way, so a grant that comes too late is given back; and a signal that
-    comes while the command starts is delivered once it has started.
+    comes while the command starts is delivered once it has started. In a pause it ends the run.
  4. Kill never earlier than the grace after the polite signal, unless the lease is at stake.
  5. The lease is given back only when the tree is dead, and never once it was lost.
  6. While the command runs under a lease, the machine never waits past the lease's `kill_at`,
@@ -26,7 +29,8 @@ from __future__ import annotations
 from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import exits, record
-from cronguard.core.asking import STOP_SIGNALS, Asking
+from cronguard.core.asking import STOP_SIGNALS, stop_reason
+from cronguard.core.attempts import Attempts
 from cronguard.core.ending import (
     ASKING,
     CLOSING,
@@ -34,12 +38,12 @@ from cronguard.core.ending import (
     KILLING,
     LINGERING,
     PHASES,
+    RESTING,
     RUNNING,
     SPAWNING,
     STOPPING,
     WAITING,
 )
-from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ CLOCK_STEP_MS = 1_000
 """Smaller steps of the store's clock are not worth a word."""
 
 
-class Run(Asking):
+class Run(Attempts):
     """One run of a job, from before the lease to after the record.
 
     The runtime asks two things of it: `step` and `wake_at`.
@@ -87,23 +91,31 @@ class Run(Asking):
     def _phase_moment(self) -> int | None:
         if self.phase == STOPPING:
             return self._grace_until
+        if self.phase == RESTING:
+            return self._rest_until
         return self._run_until if self.phase in (RUNNING, LINGERING) else None
 
     # -- the command ------------------------------------------------------------------------------
 
     def _spawned(self, _event: Event, now: int) -> list[Action]:
-        self.started_at = now
+        is_first = self.started_at is None
+        self._attempt_at = now
+        if is_first:
+            self.started_at = now
         if self.phase != SPAWNING:  # the lease was lost meanwhile: it is being stopped already
             return []
         self.phase = RUNNING
-        if self.spec.timeout is not None:
+        if is_first and self.spec.timeout is not None:
             self._run_until = now + self.spec.timeout
-        todo: list[Action] = [do.Watch()] if self.lease else []
-        for deferred in self._deferred:
-            todo += self.step(deferred, now)
+        todo: list[Action] = [do.Watch()] if self.lease and is_first else []
+        deferred, self._deferred = self._deferred, []
+        for event in deferred:
+            todo += self.step(event, now)
         return todo
 
     def _not_spawned(self, event: ev.NotSpawned, now: int) -> list[Action]:
+        if self.attempt > 1:
+            return self._not_spawned_again(event, now)
         self._end(record.NOT_STARTED, event.exit_status, event.why)
         said = self._say("not_started", why=event.why)
         return [said, *self._close_up(now, release=True, forget_slot=True)]
@@ -114,15 +126,17 @@ class Run(Asking):
 
     def _exited(self, event: ev.Exited, now: int) -> list[Action]:
         self._child = exits.of_wait_status(event.status)
-        self.stragglers = event.left
+        self._child_why = event.why
+        self.stragglers += event.left
         if event.left == 0:
-            return self._close_up(now, release=True)
+            return self._attempt_over(now)
         if self.phase in (STOPPING, KILLING):
             return []
         if self.spec.stragglers == "wait":
             self.phase = LINGERING
             return []
-        self._end_by_child()
+        if self.spec.stragglers == "leave" or not self._may_try_again(now):
+            self._end_by_child()
         if self.spec.stragglers == "leave":
             self.phase = LINGERING
             self._run_until = None
@@ -133,21 +147,34 @@ class Run(Asking):
 
     def _signalled(self, event: ev.Signalled, now: int) -> list[Action]:
         if event.signum not in STOP_SIGNALS:
+            self._forwarded.add(event.signum)
             return [do.Forward(event.signum)]
         self.signal = event.signum
         self._end(record.STOPPED, exits.of_signal(event.signum), "signal")
         return self._stop(event.signum, now)
 
-    def _forward(self, event: ev.Signalled, _now: int) -> list[Action]:
+    def _forward(self, event: ev.Signalled, now: int) -> list[Action]:
+        self._note_signal(event, now)
         return [do.Forward(event.signum)]
 
+    def _note_signal(self, event: ev.Signalled, _now: int) -> list[Action]:
+        """Have it end the run, also where the tree is being killed for the next attempt."""
+        if event.signum in STOP_SIGNALS and self.outcome is None:
+            self.signal = event.signum
+            self._end(record.STOPPED, exits.of_signal(event.signum), "signal")
+        return []
+
     def _stop_asked(self, event: ev.StopAsked, now: int) -> list[Action]:
-        is_replaced = event.by.startswith(REPLACED_BY)
-        self._end(
-            record.STOPPED, exits.of_signal(15), "replaced" if is_replaced else f"by {event.by}"
-        )
+        self._end(record.STOPPED, exits.of_signal(15), stop_reason(event.by))
         said = self._say("stop_asked", by=event.by)
         return [said, *self._stop(self.spec.signal, now)]
+
+    def _note_stop(self, event: ev.StopAsked, _now: int) -> list[Action]:
+        """Have it end the run there as well."""
+        if self.outcome is not None:
+            return []
+        self._end(record.STOPPED, exits.of_signal(15), stop_reason(event.by))
+        return [self._say("stop_asked", by=event.by)]
 
     def _stop(self, signum: int, now: int) -> list[Action]:
         """Begin the procedure: the polite signal, the grace period, KILL."""
@@ -184,7 +211,13 @@ class Run(Asking):
         return [self._say("guardian_died"), *self._kill()]
 
     def _tree_dead(self, _event: Event, now: int) -> list[Action]:
-        return self._close_up(now, release=True)
+        return self._attempt_over(now)
+
+    def _rest_tick(self, _event: Event, now: int) -> list[Action]:
+        if self.lease is not None and now >= self.lease.give_up_at:
+            return self._lost_resting(now, None)
+        kept = self._keep_lease(now)
+        return [*kept, *self._try_again(now)] if now >= self._rest_until else kept
 
     # -- the lease while the command runs ---------------------------------------------------------
 
@@ -257,7 +290,7 @@ class Run(Asking):
         if lease is None or self._lost:
             return []
         if now >= lease.ends_at and not self._keeps_on_losing():
-            return self._lost_for_sure(None)
+            return self._lost_for_sure(None, now)
         lease.vanished = True
         lease.asking = True
         return [do.Reclaim(lease.token, lease.index)]
@@ -270,14 +303,16 @@ class Run(Asking):
     def _flawed(self, event: ev.Flawed, _now: int) -> list[Action]:
         return [self._say("store_flawed", why=event.why)]
 
-    def _taken(self, event: ev.Taken, _now: int) -> list[Action]:
+    def _taken(self, event: ev.Taken, now: int) -> list[Action]:
         if self.lease is None or self._lost:
             return []
-        return self._lost_for_sure(event.holder)
+        return self._lost_for_sure(event.holder, now)
 
-    def _lost_for_sure(self, holder: Owner | None) -> list[Action]:
+    def _lost_for_sure(self, holder: Owner | None, now: int) -> list[Action]:
         self._lost = True
         self.holder = holder
+        if self.phase == RESTING:
+            return self._lost_resting(now, holder)
         if self._keeps_on_losing():
             return [self._say("taken_continuing", holder=holder)]
         self._end(record.LEASE_LOST, exits.LEASE_LOST, "taken")
@@ -290,31 +325,31 @@ _R = Run
 # fmt: off
 # One row an event, one column a phase, in the order of PHASES. `_` is a decision: nothing to do.
 _ROWS: tuple[tuple[object, ...], ...] = (
- #               WAITING                ASKING                 SPAWNING          RUNNING           STOPPING          KILLING           LINGERING         CLOSING           DONE
- (ev.Begin,       _R._begin,             _,                     _,                _,                _,                _,                _,                _,                _),
- (ev.Granted,     _R._granted,           _R._granted,           _,                _,                _,                _,                _,                _,                _),
- (ev.Held,        _,                     _R._held,              _,                _,                _,                _,                _,                _,                _),
- (ev.Queued,      _,                     _R._held,              _,                _,                _,                _,                _,                _,                _),
- (ev.Refused,     _R._refused,           _R._refused,           _,                _,                _,                _,                _,                _,                _),
- (ev.OffSchedule, _,                     _R._off_schedule,      _,                _,                _,                _,                _,                _,                _),
- (ev.Renewed,     _,                     _,                     _R._renewed,      _R._renewed,      _R._renewed,      _R._renewed,      _R._renewed,      _,                _),
- (ev.Gone,        _,                     _,                     _R._gone,         _R._gone,         _R._gone,         _R._gone,         _R._gone,         _,                _),
- (ev.Taken,       _,                     _,                     _R._taken,        _R._taken,        _R._taken,        _R._taken,        _R._taken,        _,                _),
- (ev.Closed,      _,                     _,                     _,                _,                _,                _,                _,                _R._closed,       _),
- (ev.Unavailable, _,                     _R._ask_failed,        _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._close_failed, _),
- (ev.Denied,      _,                     _R._denied,            _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._renew_failed, _R._close_denied, _),
- (ev.Flawed,      _,                     _,                     _R._flawed,       _R._flawed,       _R._flawed,       _R._flawed,       _R._flawed,       _,                _),
- (ev.Woken,       _R._woken,             _R._woken_asking,      _,                _R._woken_holding, _R._woken_holding, _R._woken_holding, _R._woken_holding, _,             _),
- (ev.Spawned,     _,                     _,                     _R._spawned,      _,                _R._spawned,      _R._spawned,           _,                _,                _),
- (ev.NotSpawned,  _,                     _,                     _R._not_spawned,  _,                _R._not_spawned,  _R._not_spawned,  _,                _,                _),
- (ev.Exited,      _,                     _,                     _,                _R._exited,       _R._exited,       _R._exited,       _,                _,                _),
- (ev.Suspended,   _,                     _,                     _,                _R._suspended,    _,                _,                _,                _,                _),
- (ev.TreeDead,    _,                     _,                     _,                _R._tree_dead,    _R._tree_dead,    _R._tree_dead,    _R._tree_dead,    _,                _),
- (ev.Unkillable,  _,                     _,                     _,                _,                _R._unkillable,   _R._unkillable,   _,                _,                _),
- (ev.GuardianDied, _R._guardian_died_before, _R._guardian_died_before, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _,            _),
- (ev.Signalled,   _R._signalled_before,  _R._signalled_before,  _R._defer,        _R._signalled,    _R._forward,      _,                _R._signalled,    _,                _),
- (ev.StopAsked,   _R._stop_asked_before, _R._stop_asked_before, _R._defer,        _R._stop_asked,   _,                _,                _R._stop_asked,   _,                _),
- (ev.Tick,        _R._ask_tick,          _R._ask_tick,          _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._tick,         _R._close_tick,   _),
+ #                 WAITING                   ASKING                    SPAWNING           RUNNING            STOPPING           KILLING            LINGERING          RESTING                    CLOSING           DONE
+ (ev.Begin,        _R._begin,                _,                        _,                 _,                 _,                 _,                 _,                 _,                         _,                _),
+ (ev.Granted,      _R._granted,              _R._granted,              _,                 _,                 _,                 _,                 _,                 _,                         _,                _),
+ (ev.Held,         _,                        _R._held,                 _,                 _,                 _,                 _,                 _,                 _,                         _,                _),
+ (ev.Queued,       _,                        _R._held,                 _,                 _,                 _,                 _,                 _,                 _,                         _,                _),
+ (ev.Refused,      _R._refused,              _R._refused,              _,                 _,                 _,                 _,                 _,                 _,                         _,                _),
+ (ev.OffSchedule,  _,                        _R._off_schedule,         _,                 _,                 _,                 _,                 _,                 _,                         _,                _),
+ (ev.Renewed,      _,                        _,                        _R._renewed,       _R._renewed,       _R._renewed,       _R._renewed,       _R._renewed,       _R._renewed,               _,                _),
+ (ev.Gone,         _,                        _,                        _R._gone,          _R._gone,          _R._gone,          _R._gone,          _R._gone,          _R._gone,                  _,                _),
+ (ev.Taken,        _,                        _,                        _R._taken,         _R._taken,         _R._taken,         _R._taken,         _R._taken,         _R._taken,                 _,                _),
+ (ev.Closed,       _,                        _,                        _,                 _,                 _,                 _,                 _,                 _,                         _R._closed,       _),
+ (ev.Unavailable,  _,                        _R._ask_failed,           _R._renew_failed,  _R._renew_failed,  _R._renew_failed,  _R._renew_failed,  _R._renew_failed,  _R._renew_failed,          _R._close_failed, _),
+ (ev.Denied,       _,                        _R._denied,               _R._renew_failed,  _R._renew_failed,  _R._renew_failed,  _R._renew_failed,  _R._renew_failed,  _R._renew_failed,          _R._close_denied, _),
+ (ev.Flawed,       _,                        _,                        _R._flawed,        _R._flawed,        _R._flawed,        _R._flawed,        _R._flawed,        _R._flawed,                _,                _),
+ (ev.Woken,        _R._woken,                _R._woken_asking,         _,                 _R._woken_holding, _R._woken_holding, _R._woken_holding, _R._woken_holding, _R._woken_holding,         _,                _),
+ (ev.Spawned,      _,                        _,                        _R._spawned,       _,                 _R._spawned,       _R._spawned,       _,                 _,                         _,                _),
+ (ev.NotSpawned,   _,                        _,                        _R._not_spawned,   _,                 _R._not_spawned,   _R._not_spawned,   _,                 _,                         _,                _),
+ (ev.Exited,       _,                        _,                        _,                 _R._exited,        _R._exited,        _R._exited,        _,                 _,                         _,                _),
+ (ev.Suspended,    _,                        _,                        _,                 _R._suspended,     _,                 _,                 _,                 _,                         _,                _),
+ (ev.TreeDead,     _,                        _,                        _,                 _R._tree_dead,     _R._tree_dead,     _R._tree_dead,     _R._tree_dead,     _,                         _,                _),
+ (ev.Unkillable,   _,                        _,                        _,                 _,                 _R._unkillable,    _R._unkillable,    _,                 _,                         _,                _),
+ (ev.GuardianDied, _R._guardian_died_before, _R._guardian_died_before, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died, _R._guardian_died_resting, _,                _),
+ (ev.Signalled,    _R._signalled_before,     _R._signalled_before,     _R._defer,         _R._signalled,     _R._forward,       _R._note_signal,   _R._signalled,     _R._signalled_resting,     _,                _),
+ (ev.StopAsked,    _R._stop_asked_before,    _R._stop_asked_before,    _R._defer,         _R._stop_asked,    _R._note_stop,     _R._note_stop,     _R._stop_asked,    _R._stop_asked_resting,    _,                _),
+ (ev.Tick,         _R._ask_tick,             _R._ask_tick,             _R._tick,          _R._tick,          _R._tick,          _R._tick,          _R._tick,          _R._rest_tick,             _R._close_tick,   _),
 )
 # fmt: on
 TABLE = Run.table = {

@@ -7,6 +7,7 @@ indented. What comes from elsewhere (host names, error texts) is made printable.
 from __future__ import annotations
 
 from cronguard.core import lease
+from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.spec import REPLACED_BY
 
 TYPE_CHECKING = False
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from cronguard.core.spec import JobSpec, Owner
 
 SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 15: "TERM", 20: "TSTP"}
-QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered"))
+QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered", "auto_timeout_few"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
+
+
+WITHHELD_TOPICS = frozenset(("attempt_failed", "attempts_failed"))
+"""What `--quiet` says only if the run fails in the end, as the output."""
 
 
 def render(
@@ -256,6 +261,71 @@ def _timed_out(c: Context) -> str:
     )
 
 
+def _auto_timeout_few(c: Context) -> str:
+    return (
+        f"{c.job}: no timeout yet: --timeout auto takes {ENOUGH_RUNS} runs that succeeded; "
+        f"so far on record: {c.ms('successes')}."
+    )
+
+
+def _auto_timeout_unknown(c: Context) -> str:
+    return (
+        f"{c.job}: this run has no timeout: how long its like took, which --timeout auto goes by, "
+        f"could not be read: {c.text('why')}."
+    )
+
+
+def _failed_how(c: Context) -> str:
+    signum = c.ms("signum")
+    how = f"was ended by {signal_name(signum)}" if signum else f"exited with {c.ms('status')}"
+    return f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} {how}"
+
+
+def _attempt_failed(c: Context) -> str:
+    return f"{_failed_how(c)}; trying again in {span(c.ms('pause'))} (--retries)."
+
+
+def _attempts_failed(c: Context) -> str:
+    why = c.text("why")
+    return f"{_failed_how(c)}; " + (f"not trying again: {why}." if why else "that was the last.")
+
+
+def _not_started_again(c: Context) -> str:
+    return (
+        f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} could not be started: "
+        f"{c.text('why')}; not trying again."
+    )
+
+
+def _in_the_pause(c: Context) -> str:
+    return f"in the pause after attempt {c.ms('attempt')} of {c.spec.retries + 1}"
+
+
+def _stopped_resting(c: Context) -> str:
+    by = c.text("by")
+    if not by:
+        how = f"got {signal_name(c.ms('signum'))}"
+    else:
+        how = by if by.startswith(REPLACED_BY) else f"stopped by {by}"
+    return f"{c.job}: {how} {_in_the_pause(c)}; not trying again."
+
+
+def _lost_resting(c: Context) -> str:
+    owner: Owner | None = c.facts.get("holder")  # type: ignore[assignment]
+    if owner is not None:
+        how = f"{c.store} gave it to {c.holder()}"
+    else:
+        how = f"{c.store} did not renew it in time{_because(c)}"
+    return f"{c.job}: lock lost {_in_the_pause(c)}: {how}; not trying again."
+
+
+def _guardian_died_resting(c: Context) -> str:
+    return (
+        f"{c.job}: cronguard's guardian process was killed {_in_the_pause(c)}; not trying again.\n"
+        "  Look for the OOM killer, or a careless `kill`, in this host's kernel log."
+    )
+
+
 def _suspended(c: Context) -> str:
     left = c.facts.get("left")
     if not isinstance(left, int):
@@ -424,6 +494,14 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _stragglers,
         _stop_asked,
         _timed_out,
+        _auto_timeout_few,
+        _auto_timeout_unknown,
+        _attempt_failed,
+        _attempts_failed,
+        _not_started_again,
+        _stopped_resting,
+        _lost_resting,
+        _guardian_died_resting,
         _suspended,
         _unkillable,
         _guardian_died,

@@ -58,6 +58,8 @@ FIELDS = (
     "slot",
     "schedule",
     "attempt",
+    "attempts",
+    "timeout_ms",
     "queued_at",
     "started_at",
     "ended_at",

@@ -42,6 +42,8 @@ class JobSpec:
         "once",
         "quiet",
         "replace",
+        "retries",
+        "retry_delay",
         "schedule",
         "signal",
         "skip_exit_code",
@@ -76,6 +78,8 @@ class JobSpec:
         force_slot: bool = False,
         min_hold: int = 0,
         jitter: int = 0,
+        retries: int = 0,
+        retry_delay: int = 10_000,
         on_store_error: str = "fail",
         store_timeout: int = 5_000,
         min_replicas: int = 0,
@@ -104,6 +108,8 @@ class JobSpec:
         self.force_slot = force_slot
         self.min_hold = min_hold
         self.jitter = jitter
+        self.retries = retries
+        self.retry_delay = retry_delay
         self.on_store_error = on_store_error
         self.store_timeout = store_timeout
         self.min_replicas = min_replicas

@@ -16,10 +16,15 @@ whatever it leaves behind, signals and kills. It outlives the keeper on purpose:
 * Both die at the same moment: the group is dead; a process that had left it is not. This takes a
   PID namespace to close (`--isolation pidns`, pidns.py), and is said in the README.
 
-Messages are datagrams (SEQPACKET). From the keeper: `spawn` and the additions to the environment,
-`signal N`, `forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`,
-`exited STATUS LEFT USED`, `stopped N`, `stuck TEXT`, `dead USED`, where USED is what the tree has
-used so far: user and system time in us, and the largest resident size in kB.
+Messages are datagrams (SEQPACKET). From the keeper: `spawn` with `again` or `once` (whether another
+may follow), `front` or `behind` (at the terminal) and the additions to the environment, `signal N`,
+`forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`, `exited STATUS
+LEFT USED`, `stopped N`, `stuck TEXT`, `dead USED`, where USED is what the run has used so far: user
+and system time in us, and the largest resident size in kB.
+
+With `--retries` the command is started several times, each in a tree of its own, and never before
+the kernel has said that the one before is dead. All that is told of a tree is told before the next
+`spawn` is read, so the keeper cannot take the end of the one for that of the other.
 """
 
 from __future__ import annotations
@@ -71,6 +76,7 @@ class Guardian:
         self.mark = mark
         self.hold = hold
         self.tree = Tree()
+        self.used_before = (0, 0, 0)
         self.poller = poll()
         self.report = -1
         self.wake = -1
@@ -192,10 +198,14 @@ class Guardian:
 
     # -- starting ---------------------------------------------------------------------------------
 
-    def _spawn(self, additions: list[bytes]) -> None:
+    def _spawn(self, words: list[bytes]) -> None:
+        may_follow, in_front, *additions = words
         for addition in additions:
             name, _, value = addition.partition(b"=")
             self.env[name] = value
+        self.stdio.in_front = in_front == b"front"
+        if self.tree.leader:
+            self._begin_afresh()
         try:
             reader, writer = os.pipe()
         except OSError as error:
@@ -210,10 +220,23 @@ class Guardian:
             self._tell(f"failed {error.errno}")
             return
         os.close(writer)
-        for number in {self.stdio.out, self.stdio.err} - {None}:
-            os.close(number)  # type: ignore[arg-type]
+        if may_follow == b"once":  # so that the output ends with the last who writes to it
+            for number in {self.stdio.out, self.stdio.err} - {None}:
+                os.close(number)  # type: ignore[arg-type]
         self.report = reader
         self.poller.register(reader, POLLIN)
+
+    def _begin_afresh(self) -> None:
+        """Forget the tree of the attempt before.
+
+        Should anything of it be left against all reason, this ends us, and so all of it.
+        """
+        is_dead = self.tree.reap()
+        assert is_dead, "an attempt would begin beside another"
+        self.used_before = self._used()
+        self.tree = Tree()
+        self.killing = 0
+        self.told_exit = self.told_dead = self.settled = False
 
     def _begin(self, report: int) -> None:
         """Start the command below us. Raises: OSError."""
@@ -269,12 +292,21 @@ class Guardian:
         if ended and (dead or self.settled or self.killing):
             self.told_exit = True
             left = 0 if dead else max(len(tree.survivors()), 1)
-            self._tell(f"exited {tree.leader_status} {left} {tree.used()}")
+            self._tell(f"exited {tree.leader_status} {left} {self._used_text()}")
         started = tree.leader != 0 or self.killing
         if dead and started and not self.told_dead:
             self.told_dead = True
-            self._tell(f"dead {tree.used()}")
+            self._tell(f"dead {self._used_text()}")
         return dead
+
+    def _used(self) -> tuple[int, int, int]:
+        """Return what all trees of this run have used."""
+        user_us, system_us, rss_kb = self.used_before
+        tree = self.tree
+        return user_us + tree.user_us, system_us + tree.system_us, max(rss_kb, tree.max_rss_kb)
+
+    def _used_text(self) -> str:
+        return " ".join([str(number) for number in self._used()])
 
     def _kill_again(self) -> None:
         if self.told_dead:
@@ -292,7 +324,7 @@ class Guardian:
             kernel.spare_group(lifeline)
         self.tree.leave()
         self.told_dead = self.let_go = True
-        self._tell(f"dead {self.tree.used()}")
+        self._tell(f"dead {self._used_text()}")
 
 
 def _no_op(_signum: int, _frame: object) -> None:

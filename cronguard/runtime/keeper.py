@@ -23,7 +23,6 @@ from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
 from cronguard.runtime.met import MetServers, takes_turns
-from cronguard.runtime.minder import Minder
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
 
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     from cronguard.core.events import Event
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
-    from cronguard.runtime.launch import Link
-    from cronguard.runtime.output import Output
+    from cronguard.runtime.parts import Talk, Work
 else:
     import _signal as signal
 
@@ -59,8 +57,8 @@ class Keeper:
         self,
         run: Run,
         claim: Claim,
-        link: Link,
-        output: Output,
+        minder: Work,
+        output: Talk,
         wake: int,
         *,
         state: str | None,
@@ -75,7 +73,7 @@ class Keeper:
         self.run = run
         self.spec: JobSpec = run.spec
         self.claim = claim
-        self.minder = Minder(link, self.spec.command[0])
+        self.minder = minder
         self.output = output
         self.wake = wake
         self.state = state
@@ -94,6 +92,8 @@ class Keeper:
         self._ended: contract.Close | None = None
         self._store_closed = False
         self._watch_at: int | None = None
+        self._withheld: list[bytes] = []
+        self._deadline = 0
 
     def now(self) -> int:
         """Return the moment that decisions and records count on."""
@@ -225,7 +225,24 @@ class Keeper:
             self._deadman.disarm()
 
     def _spawn(self, _action: Action) -> None:
-        self.minder.spawn(self._additions())
+        is_first = self.run.attempt == 1
+        self.minder.spawn(
+            self._additions(),
+            may_follow=self.run.attempt <= self.spec.retries,
+            in_front=self.terminal and (is_first or self._is_in_front()),
+        )
+
+    def _is_in_front(self) -> bool:
+        from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
+
+        return terminal.is_in_front()
+
+    def _rest(self, _action: Action) -> None:
+        """Be in front at the terminal: the command's group is gone, and Ctrl-C is for us now."""
+        if self.terminal:
+            from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
+
+            terminal.put_in_front(os.getpgrp())
 
     def _signal(self, action: do.Signal) -> None:
         self.minder.signal(action.signum)
@@ -252,13 +269,17 @@ class Keeper:
 
     def _spool(self, _action: Action) -> None:
         self._keep_on_host(self._closing(release=True, forget_slot=False))
-        if self.run.lease is not None:  # its tree is dead: the next run here need not wait for it
-            proof.leave_mark(self.state, self.claim.owner.run_id)
+        if self.run.lease is not None:
+            self.prove_dead()
 
     def _exit(self, action: do.Exit) -> None:
         if self.run.local and self._ended is not None:
             self._keep_on_host(self._ended)  # the store of all hosts shall know of it too
         self.status = action.status
+
+    def prove_dead(self) -> None:
+        """Leave the proof that our tree is dead: the next run here need not wait for the lease."""
+        proof.leave_mark(self.state, self.claim.owner.run_id)
 
     # -- what they need ---------------------------------------------------------------------------
 
@@ -296,15 +317,15 @@ class Keeper:
         words = [
             f"CRONGUARD_JOB={self.spec.name}",
             f"CRONGUARD_RUN_ID={self.claim.owner.run_id}",
-            "CRONGUARD_ATTEMPT=1",
+            f"CRONGUARD_ATTEMPT={self.run.attempt}",
         ]
         if self.token is not None and self.run.guarded:
             words.append(f"CRONGUARD_TOKEN={self.token}")
             if self.run.slot:
                 words.append(f"CRONGUARD_SLOT={records.utc(self.run.slot)}")
         if self.spec.timeout is not None:
-            deadline = self.wall.at(now_ms() + self.spec.timeout)
-            words.append(f"CRONGUARD_DEADLINE={records.utc(deadline)}")
+            self._deadline = self._deadline or self.wall.at(now_ms() + self.spec.timeout)
+            words.append(f"CRONGUARD_DEADLINE={records.utc(self._deadline)}")
         return [os.fsencode(word) for word in words]
 
     def say(self, topic: str, facts: dict[str, object]) -> None:
@@ -317,7 +338,11 @@ class Keeper:
         text = messages.render(
             topic, facts, self.spec, self.label, owner.run_id, owner.command_hash
         )
-        self.output.say(f"cronguard: {text}\n".encode("utf-8", "replace"))
+        data = f"cronguard: {text}\n".encode("utf-8", "replace")
+        if self.spec.quiet and topic in messages.WITHHELD_TOPICS:
+            self._withheld.append(data)
+        else:
+            self.output.say(data)
 
     def _record(self) -> str:
         from cronguard.runtime.report import run_record  # noqa: PLC0415
@@ -361,8 +386,10 @@ class Keeper:
             if spill.failed:
                 self.say("spill_failed", {"why": spill.failed})
             if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
+                for data in self._withheld:
+                    self.output.say(data)
                 spill.show()
-        self._deliver_outbox()
+        self.deliver_outbox()
         self._tell_turns()
         if self.minder.child and self.terminal:
             from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
@@ -379,7 +406,7 @@ class Keeper:
         if takes_turns(self.state, job, self.claim.owner.command_hash):
             self.say("name_shared", {})
 
-    def _deliver_outbox(self) -> None:
+    def deliver_outbox(self) -> None:
         """Hand the store what it could not take before, if it is there now."""
         if not self._store_closed or self.run.local or self.state is None:
             return
@@ -406,6 +433,7 @@ PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {
     do.Arm: Keeper._arm,
     do.Disarm: Keeper._disarm,
     do.Spawn: Keeper._spawn,
+    do.Rest: Keeper._rest,
     do.Signal: Keeper._signal,
     do.Forward: Keeper._forward,
     do.Kill: Keeper._kill,

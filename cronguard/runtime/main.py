@@ -11,7 +11,6 @@ from cronguard.core import exits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
-    from cronguard.config.rules import Plan
     from cronguard.runtime.keeper import Keeper
 
 LAST_WORDS_MS = 1_000
@@ -33,10 +32,11 @@ def run(argv: list[str], changed: dict[bytes, bytes] | None = None) -> int:
         step_aside()
     from cronguard.config.options import ConfigError  # noqa: PLC0415
     from cronguard.config.resolve import NeedsClick, from_argv  # noqa: PLC0415
+    from cronguard.runtime.claims import refuse_wrong_address  # noqa: PLC0415
 
     try:
         resolved = from_argv(argv, os.environ)
-        unverified = _check_address(resolved)
+        unverified = refuse_wrong_address(resolved.spec.store, resolved.sources["store"])
     except NeedsClick:
         from cronguard.admin.cli import explain_run  # noqa: PLC0415
 
@@ -48,12 +48,28 @@ def run(argv: list[str], changed: dict[bytes, bytes] | None = None) -> int:
         from cronguard.admin.dry_run import show  # noqa: PLC0415
         from cronguard.runtime.cage import chosen  # noqa: PLC0415
 
-        return show(resolved, chosen())
+        return show(resolved, chosen(), _auto_timeout(resolved))
     try:
         return _guard(resolved, unverified, changed or {})
     except Exception as error:  # noqa: BLE001  (the one place where a bug becomes a message)
         os.write(2, explain_bug(error, resolved).encode("utf-8", "replace"))
         return exits.OWN_FAILURE
+
+
+def _auto_timeout(resolved: Resolved) -> str:
+    """Say what `--timeout auto` is now, where it was asked for."""
+    if not resolved.auto_timeout:
+        return ""
+    from cronguard.config.values import duration_text  # noqa: PLC0415
+    from cronguard.core.durations import ENOUGH_RUNS  # noqa: PLC0415
+    from cronguard.runtime.auto_timeout import look  # noqa: PLC0415
+
+    found = look(resolved.spec)
+    if found.timeout is not None:
+        return f"{duration_text(found.timeout)} now"
+    if found.trouble:
+        return f"none now ({found.trouble})"
+    return f"none yet ({found.successes} of {ENOUGH_RUNS} successes)"
 
 
 def explain_bug(error: Exception, resolved: Resolved) -> str:
@@ -70,22 +86,6 @@ def explain_bug(error: Exception, resolved: Resolved) -> str:
     return text(said, resolved.secrets)
 
 
-def _check_address(resolved: Resolved) -> str:
-    """Refuse a store's URL that cannot be right before anything starts.
-
-    Returns the servers that it says to take at their word (tls_verify=false). Raises: ValueError.
-    """
-    if resolved.spec.store.startswith("sqlite://"):
-        return ""
-    from cronguard.stores.address import parse_all  # noqa: PLC0415
-
-    try:
-        addresses = parse_all(resolved.spec.store)
-        return ", ".join([one.label for one in addresses if not one.tls_verify])
-    except ValueError as error:
-        raise ValueError(f"{resolved.sources['store']}: {error}") from None
-
-
 def hold_standard_descriptors() -> None:
     """Open /dev/null on those of 0, 1, 2 that are closed, or our pipes would land there."""
     for number in (0, 1, 2):
@@ -94,20 +94,6 @@ def hold_standard_descriptors() -> None:
         except OSError:
             os.open("/dev/null", os.O_RDWR)  # the lowest free number is this one
             os.set_inheritable(number, True)
-
-
-def original_environment() -> dict[bytes, bytes]:
-    """Return the environment as we were given it.
-
-    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron. What has
-    no name is left out, as os.execve would refuse it.
-    """
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            pairs = [word.partition(b"=") for word in file.read().split(b"\0") if b"=" in word]
-    except OSError:
-        return dict(os.environb)
-    return {name: value for name, _, value in pairs if name}
 
 
 def _guard(resolved: Resolved, unverified: str, changed: dict[bytes, bytes]) -> int:
@@ -138,12 +124,17 @@ def _refused(name: str, error: OSError) -> int:
 def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     """Fork the guardian before anything heavy is loaded, then make the keeper. Raises: OSError."""
     from cronguard.runtime import launch, proof, signals  # noqa: PLC0415
-    from cronguard.runtime.child import Stdio  # noqa: PLC0415
+    from cronguard.runtime.child import Stdio, original_environment  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
     from cronguard.runtime.identity import this_run  # noqa: PLC0415
     from cronguard.runtime.output import Output  # noqa: PLC0415
 
     spec, state = resolved.spec, resolved.state
+    asked = None
+    if resolved.auto_timeout:
+        from cronguard.runtime.auto_timeout import Asked  # noqa: PLC0415  (only when asked for)
+
+        asked = Asked(spec)
     refusal = _isolation_refused(spec.isolation)
     wake = signals.listen()
     terminal = _terminal()
@@ -169,27 +160,22 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
 
     from cronguard.core.lease import LeaseTimes  # noqa: PLC0415
     from cronguard.core.machine import Run  # noqa: PLC0415
-    from cronguard.core.spec import Claim  # noqa: PLC0415
+    from cronguard.runtime.claims import claim_of, plan_of  # noqa: PLC0415
     from cronguard.runtime.keeper import Keeper  # noqa: PLC0415
+    from cronguard.runtime.minder import Minder  # noqa: PLC0415
 
+    found = None
+    if asked is not None:
+        found = asked.answer(spec.store_timeout, wake)
+        spec.timeout = found.timeout
     times = LeaseTimes(spec.ttl)
-    plan = _plan(resolved, Wall().at(now_ms()))
-    claim = Claim(
-        spec.name,
-        owner,
-        times.px,
-        namespace=spec.namespace,
-        slots=spec.slots,
-        min_hold=spec.min_hold,
-        rule=plan.rule if plan else "",
-        slot_px=plan.slot_px if plan else 0,
-        replicas=spec.min_replicas,
-    )
+    plan = plan_of(spec, Wall().at(now_ms()), resolved.period)
+    claim = claim_of(spec, owner, times.px, plan)
     run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))
     keeper = Keeper(
         run_,
         claim,
-        link,
+        Minder(link, spec.command[0]),
         output,
         wake,
         state=state,
@@ -199,19 +185,12 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
     )
+    if found is not None and found.timeout is None:
+        topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
+        keeper.say(topic, {"successes": found.successes, "why": found.trouble})
     for why in plan.odd if plan else []:
         keeper.say("odd_rule", {"why": why})
     return keeper
-
-
-def _plan(resolved: Resolved, now_wall: int) -> Plan | None:
-    """Return the rule for slots, if there is to be one."""
-    spec = resolved.spec
-    if not spec.once and not spec.schedule:
-        return None
-    from cronguard.config.rules import Plan  # noqa: PLC0415  (only with slots)
-
-    return Plan(spec, now_wall, resolved.period)
 
 
 def _isolation_refused(isolation: str) -> str:

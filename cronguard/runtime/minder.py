@@ -139,9 +139,13 @@ class Minder:
 
     # -- what the guardian shall do ---------------------------------------------------------------
 
-    def spawn(self, additions: list[bytes]) -> None:
-        """Start the command, with these `NAME=value` added to its environment."""
-        self._link.send(b"spawn", *additions)
+    def spawn(self, additions: list[bytes], *, may_follow: bool, in_front: bool) -> None:
+        """Start the command, with these `NAME=value` added to its environment.
+
+        *may_follow*: it may have to be started again; *in_front*: give it the terminal, if any.
+        """
+        how = (b"again" if may_follow else b"once", b"front" if in_front else b"behind")
+        self._link.send(b"spawn", *how, *additions)
         self._spawning = True
         self._nudge_at = now_ms() + NUDGE_MS
 

@@ -21,7 +21,9 @@ def run_record(keeper: Keeper) -> str:
         "user": redact.text(owner.user),
         "pid": owner.pid,
         "command": redact.command(keeper.spec.command, keeper.secrets),
-        "attempt": 1,
+        "attempt": run.attempt,
+        "attempts": _attempts(keeper) if keeper.spec.retries else None,
+        "timeout_ms": keeper.spec.timeout,
         "slot": record.utc(run.slot) if run.slot else None,
         "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
@@ -55,15 +57,31 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         return
     facts["started_at"] = record.utc(wall.at(run.started_at))
     facts["duration_ms"] = ended - run.started_at
-    user_us, system_us, rss_kb = keeper.minder.used
-    facts["cpu_user_ms"] = user_us // 1000
-    facts["cpu_system_ms"] = system_us // 1000
-    facts["max_rss_bytes"] = rss_kb * 1024
-    facts["stragglers"] = run.stragglers
+    if keeper.minder.used is not None:
+        user_us, system_us, rss_kb = keeper.minder.used
+        facts["cpu_user_ms"] = user_us // 1000
+        facts["cpu_system_ms"] = system_us // 1000
+        facts["max_rss_bytes"] = rss_kb * 1024
+        facts["stragglers"] = run.stragglers
     if keeper.output.is_captured:
         capture = keeper.output.capture
         facts["output_bytes"] = capture.total
         facts["output_tail"] = redact.text(capture.text(), keeper.secrets)
+
+
+def _attempts(keeper: Keeper) -> list[dict[str, object]]:
+    """Return what became of each attempt so far; the record of a start knows of none."""
+    wall = keeper.wall
+    return [
+        {
+            "attempt": one.number,
+            "started_at": None if one.started_at is None else record.utc(wall.at(one.started_at)),
+            "ended_at": record.utc(wall.at(one.ended_at)),
+            "exit_status": one.exit_status,
+            "signal": one.signal,
+        }
+        for one in keeper.run.attempts
+    ]
 
 
 def _holder(owner: Owner, lock: str) -> dict[str, object]:

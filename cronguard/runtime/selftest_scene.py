@@ -88,7 +88,7 @@ class Scene:
         stdio, env = Stdio(writer, None), dict(os.environb)
         link = launch.start(command, env, stdio, _no_mark, [], self._isolation)
         os.close(writer)
-        link.send(b"spawn")
+        link.send(b"spawn", b"once", b"behind")
         poller = poll()
         poller.register(self._go_r, POLLIN)
         poller.register(link.control.fileno(), POLLIN)

@@ -17,11 +17,11 @@ def suspend(child: int, *, in_front: bool) -> bool:
     By TSTP, which the kernel ignores where no shell could say `fg`: then it just goes on. *child*
     leads the command's process group, which is put in front again; *in_front*: it was.
     """
-    if not _is_in_front():  # else `fg` came while it ran behind, and now is its turn
+    if not is_in_front():  # else `fg` came while it ran behind, and now is its turn
         if in_front:  # come back, unless the shell has put us behind
             put_in_front(os.getpgrp())
         os.kill(os.getpid(), signal.SIGTSTP)
-    if not _is_in_front():
+    if not is_in_front():
         return False  # `bg`
     put_in_front(child)
     return True
@@ -35,7 +35,8 @@ def put_in_front(group: int) -> None:
         pass  # it was closed
 
 
-def _is_in_front() -> bool:
+def is_in_front() -> bool:
+    """Tell whether our group reads from our terminal."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:

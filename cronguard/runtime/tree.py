@@ -166,10 +166,6 @@ class Tree:
             if not self._collect(seen.si_pid):
                 return False
 
-    def used(self) -> str:
-        """Return what the tree has used, as the guardian's messages carry it."""
-        return f"{self.user_us} {self.system_us} {self.max_rss_kb}"
-
     # -- signalling -------------------------------------------------------------------------------
 
     def survivors(self) -> list[int]:

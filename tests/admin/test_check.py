@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cronguard.admin.figures import ENOUGH_RUNS, Spread
+from cronguard.admin.figures import Spread
 from cronguard.admin.verdict import (
     CRITICAL,
     UNKNOWN,
@@ -17,6 +17,7 @@ from cronguard.admin.verdict import (
     judge,
 )
 from cronguard.core import record as rec
+from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.spec import Owner
 from cronguard.stores.contract import Lease, Overview
 

@@ -71,6 +71,29 @@ def test_history_is_newest_first_and_can_be_narrowed(seeds: Seeds) -> None:
     assert "failed 1" in seeds.say("history", "backup")[1]
 
 
+def test_show_tells_of_each_attempt(seeds: Seeds) -> None:
+    """How it ended, and after how long; whatever a stranger wrote there is shown as a word."""
+    begun, ended = "2026-01-31T23:59:59.000Z", "2026-01-31T23:59:59.250Z"
+    times = {"started_at": begun, "ended_at": ended}
+    attempts = [
+        {"attempt": 1, **times, "exit_status": 3, "signal": None},
+        {"attempt": 2, **times, "exit_status": 137, "signal": 9},
+        {"attempt": 3, **times, "exit_status": None, "signal": None},
+        {"attempt": 4, **times, "started_at": None, "exit_status": 127, "signal": None},
+        "\x1b[2J",
+        {},
+    ]
+    run = seeds.ended(rec.FAILED, exit_status=127, attempt=4, attempts=attempts)
+    out = seeds.say("show", run.run_id)[1]
+    for said in (
+        "1: exited with 3 after 250ms; 2: was ended by KILL after 250ms",
+        "3: did not end by itself after 250ms; 4: could not be started (127)",
+    ):
+        assert said in out
+    assert "\x1b" not in out
+    assert json.loads(seeds.say("show", run.run_id, "--json")[1])["attempts"] == attempts
+
+
 def test_show_and_logs_take_the_first_digits_or_a_job(seeds: Seeds) -> None:
     """One run by its prefix; an ambiguous one is listed; a job means its newest run."""
     for run_id in ("ab12" + "0" * 28, "ab13" + "0" * 28):

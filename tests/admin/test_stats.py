@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 
 from cronguard.admin.due import ANNOUNCED, Due
 from cronguard.admin.figures import (
-    ENOUGH_RUNS,
     LADDER,
     Figures,
     Period,
     histogram,
-    percentile,
     usual,
 )
 from cronguard.admin.stats import bars, lines, row
 from cronguard.core import record as rec
+from cronguard.core.durations import ENOUGH_RUNS, percentile
 
 from .seeds import Seeds
 

@@ -29,6 +29,7 @@ CASES = [
     (rec.FAILED, "", {"exit_status": 3}, "exited with status 3"),
     (rec.FAILED, "", {"exit_status": 139, "signal": 11}, "ended by signal 11"),
     (rec.FAILED, "", {"exit_status": 137, "signal": 9}, "memory runs out"),
+    (rec.FAILED, "", {"exit_status": 3, "attempt": 4}, "status 3 in the last of 4 attempts"),
     (rec.FAILED, "guardian_killed", {"exit_status": 125}, "guardian"),
     (rec.TIMED_OUT, "", {"duration_ms": 240_000}, "ran for 4m00s"),
     (rec.STOPPED, "signal", {"signal": 15}, "signal TERM"),

@@ -49,6 +49,19 @@ def test_a_flag_beats_a_variable_beats_the_job_beats_the_defaults(env: Env) -> N
     assert (found.spec.timeout, found.sources["timeout"]) == (None, "default")
 
 
+def test_a_timeout_may_be_found_out(env: Env) -> None:
+    """By flag, variable and file; until then there is none, and a stronger word replaces it."""
+    for_job = ["-n", "x", "--", "true"]
+    found = from_argv(["-t", "auto", *for_job], env)
+    assert (found.auto_timeout, found.spec.timeout) == (True, None)
+    assert from_argv(for_job, env | {"CRONGUARD_TIMEOUT": "auto"}).auto_timeout
+    toml(env, '[jobs.x]\ntimeout = "auto"\n')
+    assert from_argv(for_job, env).auto_timeout
+    for text, ms in (("none", None), ("1s", 1000)):
+        found = from_argv(["-t", text, *for_job], env)
+        assert (found.auto_timeout, found.spec.timeout) == (False, ms)
+
+
 def test_later_files_override_earlier_ones_key_by_key(env: Env) -> None:
     """System, user, then --config; what a later one does not say stays."""
     toml(env, '[defaults]\nttl = "20s"\nwait = "1s"\nkill_after = "1s"\n', "etc.toml")
@@ -184,6 +197,11 @@ MESSAGES = [
     (["--store", "sqlite://x", "--", "y"], "no absolute path"),
     (["--store", "unix://x", "--", "y"], "no absolute path"),
     (["--store", "redis://a", "--store", "sqlite:///b", "--", "y"], "independent Redis servers"),
+    (["-t", "soon", "--", "y"], "or 2d, or none, or auto"),
+    (["--retries", "100", "--", "y"], "from 0 to 99"),
+    (["--retries", "-1", "--", "y"], "from 0 to 99"),
+    (["--retry-delay", "soon", "--", "y"], "not a duration"),
+    (["--retries", "1", "--stragglers", "leave", "--", "y"], "contradict"),
     (["--dead-man", "required", "--on-lease-lost", "continue", "--", "y"], "contradict"),
     (["-c", "/nope/x.toml", "--", "y"], "/nope/x.toml: cannot be read: No such file"),
 ]

@@ -20,7 +20,7 @@ from cronguard.core.spec import REPLACED_BY, JobSpec, Owner
 WALKS = 1_800
 STEPS = 60  # 108,000 steps at the least
 OTHER = Owner("b" * 32, host="other", pid=7)
-HOLDING = ("spawning", "running", "stopping", "killing", "lingering")
+HOLDING = ("spawning", "running", "stopping", "killing", "lingering", "resting")
 
 
 def draw_event(dice: Random, now: int) -> ev.Event:
@@ -74,6 +74,8 @@ specs = st.builds(
     on_lease_lost=st.sampled_from(("stop", "stop", "continue")),
     stragglers=st.sampled_from(("kill", "wait", "leave")),
     dead_man=st.sampled_from(("auto", "auto", "off")),
+    retries=st.sampled_from((0, 0, 1, 3, 99)),
+    retry_delay=st.sampled_from((0, 1, 1_000, 10_000, 900_000)),
 )
 
 
@@ -87,8 +89,13 @@ class Witness:
         self.spec = spec
         self.run = Run(spec, LeaseTimes(spec.ttl), seed=1)
         self.armed: int | None = None
-        self.spawned = self.exited = self.tree_known_dead = self.stop_seen = False
+        self.exited = self.tree_known_dead = self.stop_seen = False
         self.granted = self.taken = self.guardian_dead = self.was_at_stake = False
+        self.spawned = 0
+        self.last_status: int | None = None
+        self.forwarded: set[int] = set()
+        self.rests_since: int | None = None
+        self.first_ran_at: int | None = None
         self.polite_at: int | None = None
         self.outcome: str | None = None
 
@@ -96,22 +103,8 @@ class Witness:
         run = self.run
         before = run.phase
         SEEN[before] = SEEN.get(before, 0) + 1
-        handler = TABLE[run.phase][type(event)]
-        match event:
-            case ev.Granted():
-                self.granted = True
-            case ev.Taken() if before in HOLDING:
-                self.taken = self.taken or run.lease is not None
-            case ev.GuardianDied() if before in HOLDING:
-                self.guardian_dead = True
-            case ev.Signalled(signum=s) if s in STOP_SIGNALS and before != DONE:
-                self.stop_seen = self.stop_seen or not self.spawned
-            case ev.GuardianDied() if before in (WAITING, "asking"):
-                self.stop_seen = True  # nobody is left to start the command
-            case ev.StopAsked() if before != DONE:
-                self.stop_seen = self.stop_seen or not self.spawned
-            case ev.TreeDead() | ev.NotSpawned() | ev.Exited(left=0):
-                self.tree_known_dead = self.tree_known_dead or handler is not Run._ignore
+        self.note(event, before)
+        self.note_processes(event, now, heeded=TABLE[before][type(event)] is not Run._ignore)
         lease = run.lease
         if lease is not None and before in HOLDING and now >= lease.give_up_at:
             self.was_at_stake = True
@@ -124,6 +117,35 @@ class Witness:
             assert run.phase == DONE
         return actions
 
+    def note(self, event: ev.Event, before: str) -> None:
+        """Take in what happens to the lease, and who wants the run to stop."""
+        match event:
+            case ev.Granted():
+                self.granted = True
+            case ev.Taken() if before in HOLDING:
+                self.taken = self.taken or self.run.lease is not None
+            case ev.GuardianDied() if before in HOLDING:
+                self.guardian_dead = True
+            case ev.Signalled(signum=s) if s in STOP_SIGNALS and before != DONE:
+                self.stop_seen = True
+            case ev.GuardianDied() if before in (WAITING, "asking"):
+                self.stop_seen = True  # nobody is left to start the command
+            case ev.StopAsked() if before != DONE:
+                self.stop_seen = True
+            case ev.Renewed(stop_by=str()) if before in HOLDING and self.run.lease is not None:
+                self.stop_seen = self.stop_seen or not self.taken
+
+    def note_processes(self, event: ev.Event, now: int, *, heeded: bool) -> None:
+        """Take in what becomes of the command, where the machine heeds it."""
+        match event:
+            case ev.Spawned() if heeded and self.first_ran_at is None:
+                self.first_ran_at = now
+            case ev.TreeDead() | ev.NotSpawned() if heeded:
+                self.tree_known_dead = True
+            case ev.Exited() if heeded:
+                self.last_status = event.status
+                self.tree_known_dead = self.tree_known_dead or event.left == 0
+
     def check(self, action: do.Action, now: int) -> None:
         assert not self.exited, "an action after Exit"
         match action:
@@ -134,14 +156,13 @@ class Witness:
             case do.Arm():
                 self.armed = action.at
             case do.Spawn():
-                assert not self.spawned, "two Spawns"
-                assert not self.stop_seen, "a Spawn after a stop"
-                assert (self.granted and self.run.lease is not None) or not self.run.guarded
-                if not self.run.guarded:
-                    assert self.spec.on_store_error == "run"
-                elif self.spec.dead_man != "off" and self.spec.on_lease_lost == "stop":
-                    assert self.armed == self.run.lease.kill_at  # type: ignore[union-attr]
-                self.spawned = True
+                self.check_spawn(now)
+                self.begin_attempt()
+            case do.Rest():
+                assert self.tree_known_dead, "a pause while the tree may live"
+                self.rests_since = now
+            case do.Forward(signum=signum):
+                self.forwarded.add(signum)
             case do.Signal():
                 self.polite_at = now
             case do.Kill():
@@ -149,6 +170,44 @@ class Witness:
             case do.Close(release=True) if self.spawned:
                 assert self.tree_known_dead, "the lease is given back while the tree may live"
                 assert not self.taken, "a lost lease is given back"
+
+    def check_spawn(self, now: int) -> None:
+        lease = self.run.lease
+        assert not self.stop_seen, "a Spawn after a stop"
+        assert not self.guardian_dead, "a Spawn with nobody to do it"
+        assert self.run.outcome is None, "a Spawn after the run was over"
+        if self.run.guarded:
+            assert self.granted
+            assert lease is not None
+            assert not self.taken, "a Spawn with a lost lease"
+            assert now < lease.give_up_at, "a Spawn with a lease that may be lost"
+            if self.spec.dead_man != "off" and self.spec.on_lease_lost == "stop":
+                assert self.armed == lease.kill_at
+        else:
+            assert self.spec.on_store_error == "run"
+        if self.spawned:
+            self.check_spawn_again(now)
+
+    def check_spawn_again(self, now: int) -> None:
+        assert self.spawned <= self.spec.retries, "more attempts than asked for"
+        assert self.tree_known_dead, "two attempts at a time"
+        assert self.last_status not in (None, 0), "another attempt after a success"
+        assert self.last_status not in self.forwarded, "another after a signal that we passed on"
+        assert self.rests_since is not None, "no pause"
+        pause = min(
+            self.spec.retry_delay * 2 ** (self.spawned - 1), max(600_000, self.spec.retry_delay)
+        )
+        assert now >= self.rests_since + pause, "the pause was cut short"
+        if self.spec.timeout is not None:
+            assert self.first_ran_at is not None
+            assert now < self.first_ran_at + self.spec.timeout, "an attempt after the timeout"
+
+    def begin_attempt(self) -> None:
+        """Forget what was true of the attempt before."""
+        self.spawned += 1
+        self.tree_known_dead = False
+        self.polite_at = self.last_status = self.rests_since = None
+        self.forwarded = set()
 
     def check_kill(self, now: int) -> None:
         if self.taken or self.guardian_dead or self.was_at_stake:
@@ -221,7 +280,7 @@ def test_every_phase_can_be_reached() -> None:
     assert PHASES[0] == WAITING
     reached = {WAITING}
     for story in STORIES:
-        spec = JobSpec(name="j", command=["x"], store="s", stragglers=story[0])
+        spec = JobSpec(name="j", command=["x"], store="s", stragglers=story[0], retries=1)
         run = Run(spec, LeaseTimes(30_000))
         for now, event in enumerate(story[1]):
             run.step(event, now)
@@ -229,15 +288,24 @@ def test_every_phase_can_be_reached() -> None:
     assert reached == set(PHASES)
 
 
+ENDING: tuple[ev.Event, ...] = (
+    *(ev.Exited(256, 0), ev.TreeDead(), ev.Signalled(15), ev.StopAsked("op@host")),
+)
 LEADS_ON: dict[str, Callable[[int], tuple[ev.Event, ...]]] = {
     "asking": lambda now: (ev.Granted(now, 1, 0, 0), ev.Granted(now - 500, 1, 0, 0)),
     "spawning": lambda now: (ev.Spawned(1),),
-    "running": lambda now: (ev.Renewed(now, 0, None), ev.Exited(0, 1), ev.Gone(now)),
-    "stopping": lambda now: (ev.Renewed(now, 0, None), ev.Exited(15, 1)),
+    "running": lambda now: (
+        *(ev.Renewed(now, 0, None), ev.Exited(0, 1), ev.Gone(now)),
+        *(ev.Exited(256, 0), ev.Exited(256, 1), ev.Signalled(10), ev.Exited(10, 0)),
+    ),
+    "stopping": lambda now: (*ENDING, ev.Renewed(now, 0, None), ev.Exited(15, 1)),
+    "killing": lambda now: (*ENDING, ev.Renewed(now, 0, "op@host")),
+    "resting": lambda now: (ev.Renewed(now, 0, None), ev.Tick(), ev.TreeDead()),
 }
 GRANT = ev.Granted(0, 5, 0, 0)
 STORIES: list[tuple[str, list[ev.Event]]] = [
     ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 0), ev.Closed()]),
     ("wait", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(0, 1)]),
     ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Signalled(15), ev.GuardianDied()]),
+    ("kill", [ev.Begin(), GRANT, ev.Spawned(1), ev.Exited(256, 0)]),
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections import deque
 
+import pytest
+
 from tests.process.lab import Lab, until
 
 RUNS = 200
@@ -35,21 +37,22 @@ def test_no_update_is_lost_by_two_hundred_contenders(lab: Lab) -> None:
     assert outcomes == ["succeeded"] * RUNS
 
 
-def test_of_many_that_do_not_wait_exactly_one_starts(lab: Lab) -> None:
+@pytest.mark.parametrize("count", [5, 500])
+def test_of_many_that_do_not_wait_exactly_one_starts(lab: Lab, count: int) -> None:
     """The others are skipped with the status asked for, and each skip is counted."""
     command = "echo started >> starts; until [ -e go ]; do sleep 0.05; done"
     args = ("run", "-n", "job", "--ttl", "1m", "-E", "9", "--", "sh", "-c", command)
-    crowd = [lab.start(*args) for _ in range(AT_ONCE)]
-    until("all but one to be over", lambda: _running(crowd) == 1, 60)
+    crowd = [lab.start(*args) for _ in range(count)]
+    until("all but one to be over", lambda: _running(crowd) == 1, 180)
     (lab.folder / "go").touch()
     statuses = []
     for process in crowd:
         process.communicate(timeout=60)
         statuses.append(process.returncode)
-    assert sorted(statuses) == [0] + [9] * (AT_ONCE - 1)
+    assert sorted(statuses) == [0] + [9] * (count - 1)
     assert lab.said("starts") == "started\n"
     counters = lab.ask(lambda history: history.counters(["job"])["job"])
-    assert counters["skipped:held"] == AT_ONCE - 1  # type: ignore[index]
+    assert counters["skipped:held"] == count - 1  # type: ignore[index]
 
 
 def _running(crowd: list[subprocess.Popen[bytes]]) -> int:

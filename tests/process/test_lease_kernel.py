@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cronguard.admin.render import wall_ms
 from tests import servers, skew
 from tests.process.lab import Lab, is_alive, until
 from tests.process.places import control_group, root
@@ -129,6 +130,29 @@ def test_l19_a_lease_that_a_clock_step_expired_is_taken_again(skewed: tuple[Lab,
     assert run.said.count("was set forward") == 1
     assert "Let NTP slew the clock of that server, and never step it." in run.said
     assert lab.records("job")[0]["outcome"] == "failed"
+
+
+def test_a_job_of_hours_is_never_joined_by_another(skewed: tuple[Lab, Skewed]) -> None:
+    """L19: longer than its period, than its lease and than an hour, by the store's clock.
+
+    Each run that comes meanwhile is skipped, and the next one after its end has the slot of then.
+    """
+    lab, clock = skewed
+    once = (*TTL, "--once", "1m")
+    run = Guarded(lab, *once).ready()
+    mine = holder(lab)
+    for minutes in (20, 40, 60, 80):
+        clock.step(minutes * 60)
+        until("the lease to be taken back", lambda: holder(lab) == mine)
+        other = lab.call("run", "-n", "job", *once, "-E", "9", "--", "touch", "wrong")
+        assert other.returncode == 9, other.stderr
+    assert run.end() == 7
+    after = lab.call("run", "-n", "job", *once, "--", "true")
+    assert after.returncode == 0, after.stderr
+    assert not (lab.folder / "wrong").exists()
+    assert {skip["reason"] for skip in lab.skips("job")} == {"held"}
+    last, first = [wall_ms(record["slot"]) or 0 for record in lab.records("job")]
+    assert last - first >= 80 * 60_000
 
 
 def test_l20_a_clock_set_back_is_noticed_and_the_release_works(skewed: tuple[Lab, Skewed]) -> None:

@@ -61,6 +61,18 @@ def test_p24_the_command_reads_the_keyboard_and_gives_it_back(local: Lab, sit_at
     assert terminal.foreground() == terminal.process.pid
 
 
+def test_o7_the_command_has_the_terminal_or_none(local: Lab, sit_at: Sit) -> None:
+    """O7: at a terminal all three descriptors are that one, with its size; under cron, none is."""
+    look = "for n in 0 1 2; do [ -t $n ] && printf $n; done; stty size <&1"
+    terminal = sit_at()
+    terminal.enter("stty rows 31 cols 97")
+    terminal.enter(f"$CG -- sh -c '{look}; echo =done='")
+    terminal.wait_for("01231 97")
+    terminal.wait_for("=done=")
+    piped = local.call("run", "-n", "job", "--", "sh", "-c", f"{look}; true")
+    assert piped.stdout == b""
+
+
 def test_p24_ctrl_c_reaches_the_command_alone(local: Lab, sit_at: Sit) -> None:
     """P24: who handles it goes on; who does not ends with 130, as without us."""
     terminal = sit_at()

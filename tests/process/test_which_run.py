@@ -127,6 +127,30 @@ def test_a_manual_run_leaves_the_slot_alone(lab: Lab) -> None:
     assert [record["slot"] is None for record in lab.records("job")] == [True, False, True]
 
 
+def test_manual_and_scheduled_runs_do_not_overlap(lab: Lab) -> None:
+    """Whichever comes first; and the schedule's own run still has its slot afterwards."""
+    args = ("run", "-n", "job", *ONCE, "-E", "9")
+    hold, scheduled, manual = ("--", "sh", "-c", HOLD), (), ("--force-slot",)
+    for first, second in ((manual, scheduled), (scheduled, manual)):
+        one = lab.start_ready(*args, *first, *hold)
+        assert lab.call(*args, *second, "--", "touch", "wrong").returncode == 9
+        (lab.folder / "go").touch()
+        one.communicate(timeout=60)
+        (lab.folder / "go").unlink()
+    assert not (lab.folder / "wrong").exists()
+    assert [record["slot"] is None for record in lab.records("job")] == [False, True]
+    assert [skip["reason"] for skip in lab.skips("job")] == ["held", "held"]
+
+
+def test_different_jobs_run_side_by_side(lab: Lab) -> None:
+    """One lock has nothing to do with another."""
+    both = [lab.start_ready("run", "-n", job, "--", "sh", "-c", HOLD) for job in ("one", "two")]
+    (lab.folder / "go").touch()
+    for process in both:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
+
+
 def test_a_run_that_never_started_leaves_its_slot(lab: Lab) -> None:
     """L13: 127 is no run; the next one is for the slot."""
     args = ("run", "-n", "job", *ONCE, "--")

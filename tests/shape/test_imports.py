@@ -77,6 +77,15 @@ def test_a_run_of_flags_loads_nothing_heavy(tmp_path: Path, store: str) -> None:
     assert not loaded & set(HEAVY.split())
 
 
+def test_a_timeout_that_is_found_out_is_read_elsewhere(tmp_path: Path, store: str) -> None:
+    """No drag: neither who asks for it keeps what reading takes, nor does anybody else load it."""
+    loaded = loaded_by_run(tmp_path, store, "-q", "-n", "job", "--timeout", "auto")
+    assert "cronguard.runtime.auto_timeout" in loaded
+    assert not loaded & {*HEAVY.split(), "cronguard.stores.sqlite.history"}
+    loaded = loaded_by_run(tmp_path, store, "-n", "job", "--retries", "2")
+    assert not loaded & {"cronguard.runtime.auto_timeout", "cronguard.core.durations"}
+
+
 def test_slots_of_a_period_load_nothing_heavy(tmp_path: Path, store: str) -> None:
     """No drag: only a schedule needs cronsim, and what that needs."""
     options = ("--once", "4d", "--slots", "2", "--min-hold", "1s", "--jitter", "5ms")
@@ -97,6 +106,19 @@ def test_a_run_loads_only_the_store_it_uses(tmp_path: Path) -> None:
     """The embedded store needs nothing of Redis."""
     loaded = loaded_by_run(tmp_path, f"sqlite://{tmp_path}/state/c.db", "-n", "job")
     assert not {name for name in loaded if "redis" in name}
+
+
+def test_the_library_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
+    """`import cronguard` costs nothing, and a run never loads it; other names are refused."""
+    assert not {name for name in loaded_by_run(tmp_path, "", "-n", "job") if ".library" in name}
+    script = (
+        "import sys, cronguard; before = set(sys.modules)\n"
+        "assert not {n for n in before if n.startswith('cronguard.')}, before\n"
+        "assert not hasattr(cronguard, 'gard')\n"
+        "assert callable(cronguard.guard) and cronguard.guard is cronguard.guard\n"
+        "assert not {n for n in sys.modules if n.startswith(('cronguard.admin', 'click', 'redis'))}"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=source.ROOT, check=True)
 
 
 def test_the_cold_side_is_not_loaded(tmp_path: Path, store: str) -> None:
