@@ -16,7 +16,7 @@ import pytest
 from cronguard.core import record as rec
 from tests.shape.test_docs import commands, context_of
 
-from .seeds import Seeds
+from .seeds import Seeds, wall
 
 
 class Each:
@@ -42,6 +42,13 @@ TEXT, NUMBER = maybe(str), maybe(int)
 DUE_FROM = maybe(OneOf("configuration", "announced"))
 HOLDER = {"run_id": str, "host": str, "pid": int, "user": str, "since": TEXT}
 HOLDER_OF_LOCK = {**HOLDER, "lock": str, "job": str}
+ATTEMPT = {
+    "attempt": int,
+    "started_at": TEXT,
+    "ended_at": str,
+    "exit_status": NUMBER,
+    "signal": NUMBER,
+}
 RECORD = {
     "schema": int,
     "job": str,
@@ -53,6 +60,8 @@ RECORD = {
     "slot": TEXT,
     "schedule": maybe({"once_ms": NUMBER, "cron": TEXT, "tz": TEXT}),
     "attempt": NUMBER,
+    "attempts": maybe([ATTEMPT]),
+    "timeout_ms": NUMBER,
     "queued_at": TEXT,
     "started_at": TEXT,
     "ended_at": TEXT,
@@ -175,7 +184,23 @@ LINE = {
 }
 LINT = {"file": str, "line": int, "problem": str, "remedy": str}
 STOPPED = {**LEASE, "job": str, "ended": bool}
+LEFT = {
+    "kind": str,
+    "job": TEXT,
+    "run_id": TEXT,
+    "host": TEXT,
+    "pids": [int],
+    "since_ms": NUMBER,
+    "key": TEXT,
+    "store": TEXT,
+    "why": str,
+    "provably_dead": bool,
+    "clean": TEXT,
+}
 UNLOCKED = {**LEASE, "job": str, "unlocked": bool}
+
+FAILING = ("sh", "-c", "echo hello; [ $CRONGUARD_ATTEMPT = 2 ]")
+"""Its first attempt fails."""
 
 SCHEMAS: dict[str, list[tuple[tuple[str, ...], object]]] = {
     "status": [((), [STATUS]), (("live",), [STATUS])],
@@ -195,6 +220,12 @@ SCHEMAS: dict[str, list[tuple[tuple[str, ...], object]]] = {
     "crontab lint": [(("TABLE",), [LINT])],
     "export history": [((), [RECORD]), (("real",), [RECORD])],
     "version": [((), {"version": str, "python": str, "kernel": str})],
+    "stuck": [((), [LEFT])],
+    "clean": [(("--dry-run",), [{**LEFT, "done": maybe(bool)}])],
+    "prune": [
+        (("--keep", "30", "--dry-run"), [{"job": str, "records": int, "dry_run": bool}]),
+    ],
+    "reset": [(("failing", "--force"), [{"job": str, "reset": bool}])],
     "stop": [(("live",), [STOPPED])],
     "unlock": [(("live", "--force"), [UNLOCKED])],
     "pause": [
@@ -250,14 +281,15 @@ def test_every_command_with_json_has_its_schema() -> None:
 def test_json_is_as_the_schema_says(seeds: Seeds, tmp_path: Path, name: str) -> None:
     """Of jobs that run, wait, fail, are skipped, paused and not there; a list is not empty."""
     run = [sys.executable, "-m", "cronguard", "run", "-n"]
-    once = ("--once", "4d", "-E", "9", "--", "echo", "hello")
+    once = ("--once", "4d", "-E", "9", "--retries", "1", "--retry-delay", "1ms", "--", *FAILING)
     for _ in range(2):
         subprocess.run([*run, "real", *once], check=False, capture_output=True, timeout=60)
     seeds.live("live", **seeds.here())
     seeds.run("live").acquire(queue_for=60_000)
     subprocess.run([*run, "live", "--", "true"], check=False, capture_output=True, timeout=60)
     seeds.ended(rec.FAILED, job="failing", exit_status=3)
-    seeds.ended(rec.SUCCEEDED, job="paused")
+    seeds.ended(rec.SUCCEEDED, job="paused", at=wall() - 40 * 86_400_000)
+    seeds.dead("gone")
     seeds.say("pause", "paused", "--reason", "a new disk")
     file = tmp_path / "c.toml"
     file.write_text("[jobs.real]\ntimeout = '4m'\n[jobs.odd]\ntimeout = 'soon'\n")
