@@ -164,6 +164,7 @@ def test_a_run_that_was_killed_leaves_its_slot(lab: Lab) -> None:
     run = lab.start_ready(*args, "sh", "-c", HOLD)
     guardian = lab.guardian_of(run.pid)
     other = {"CRONGUARD_STATE_DIR": lab.env["CRONGUARD_STATE_DIR"]}
+    os.kill(run.pid, signal.SIGSTOP)  # or it may still close its record, as failed
     for pid in (guardian, run.pid):
         os.kill(pid, signal.SIGKILL)
     run.communicate(timeout=60)
