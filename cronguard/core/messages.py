@@ -278,6 +278,13 @@ def _odd_rule(c: Context) -> str:
     return f"{c.job}: {c.text('why')}."
 
 
+def _name_shared(c: Context) -> str:
+    return (
+        f"{c.job}: different commands take turns under this name on this host, and so keep each "
+        f"other from running.\n  Give each its own --name; `cronguard why {c.job}` shows which."
+    )
+
+
 def _tls_unverified(c: Context) -> str:
     return (
         f"{c.job}: tls_verify=false: anyone on the way to {c.text('store')} can pose as it.\n"
@@ -316,6 +323,7 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _records_set_aside,
         _spill_failed,
         _odd_rule,
+        _name_shared,
         _tls_unverified,
     )
 }

@@ -62,6 +62,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "record_kept_nowhere": {"why": "no space left on device"},
     "records_set_aside": {"count": 2, "path": "/x/outbox/a.json.aside"},
     "spill_failed": {"why": "no space left on device"},
+    "name_shared": {},
     "odd_rule": {"why": "--once 7m does not divide a day evenly"},
     "tls_unverified": {"store": "rediss://10.0.0.5:6379/0"},
 }
