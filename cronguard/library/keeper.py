@@ -28,6 +28,7 @@ from cronguard.library.errors import (
 )
 from cronguard.library.lease import Lease
 from cronguard.library.moment import Moment
+from cronguard.runtime.auto_timeout import look
 from cronguard.runtime.claims import claim_of, plan_of, refuse_wrong_address
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.identity import this_run
@@ -76,7 +77,9 @@ class BlockKeeper(Keeper):
             state=resolved.state,
             secrets=resolved.secrets,
             schedule=plan.schedule if plan else None,
+            announced=plan.announced if plan else None,
         )
+        self._auto_timeout = resolved.auto_timeout
         for why in plan.odd if plan else []:
             self.say("odd_rule", {"why": why})
         if unverified:
@@ -137,6 +140,8 @@ class BlockKeeper(Keeper):
         self.working.acquire()
         forks.add(self)
         try:
+            if self._auto_timeout:
+                self._find_timeout()
             self.serve()
             self.deliver_outbox()
         except Exception as error:  # noqa: BLE001  (or nobody would learn of it: this is a thread)
@@ -147,6 +152,14 @@ class BlockKeeper(Keeper):
             forks.remove(self)
             self.over.reach()
             self.settled.reach()
+
+    def _find_timeout(self) -> None:
+        """See how long the job's runs take: here it may block, and what it loads is no matter."""
+        found = look(self.spec)
+        self.spec.timeout = found.timeout
+        if found.timeout is None:
+            topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
+            self.say(topic, {"successes": found.successes, "why": found.trouble})
 
     def _crashed(self, error: Exception) -> None:
         what = redact.text(f"{type(error).__name__}: {error}", self.secrets)
@@ -233,9 +246,7 @@ class BlockKeeper(Keeper):
     # -- the pipe ---------------------------------------------------------------------------------
 
     def _wake(self, word: bytes) -> None:
-        with (
-            self.working
-        ):  # or the thread might close it meanwhile, and another file have its number
+        with self.working:  # or the thread might close it: another file would have its number
             if self._is_open:
                 os.write(self._waker, word)
 
@@ -248,10 +259,6 @@ class BlockKeeper(Keeper):
 
 def _made(resolved: Resolved) -> tuple[Run, Claim, Plan | None]:
     spec = resolved.spec
-    if resolved.auto_timeout:
-        from cronguard.runtime.auto_timeout import look  # noqa: PLC0415  (only when asked for)
-
-        spec.timeout = look(spec).timeout
     times = LeaseTimes(spec.ttl)
     now_wall = Wall().at(now_ms())
     owner = this_run(now_wall, spec.command, os.environ)

@@ -171,7 +171,7 @@ def test_nothing_names_the_place_where_it_was_written() -> None:
 def test_every_shell_command_of_the_readme_is_run_by_a_test() -> None:
     """Kinds of blocks that nobody runs or checks are not used."""
     kinds = {block.kind for block in readme.blocks()}
-    assert kinds == {"sh", "crontab", "systemctl", "ini", "dockerfile", "toml"}
+    assert kinds == {"sh", "crontab", "systemctl", "ini", "dockerfile", "toml", "python"}
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -25,6 +25,7 @@ SCAN_COUNT = 500
 _GLOB = str.maketrans({char: "\\" + char for char in "\\*?[]"})
 _KINDS = "|".join([*keys.KINDS, r"l:\d+", r"s:\d+"])
 _OURS = re.compile(rf".+:\{{([^{{}}]*)\}}:({_KINDS})", re.DOTALL)
+_FENCE = re.compile(r".+:fence:\{.+\}", re.DOTALL)
 
 
 class Sweeping:
@@ -135,8 +136,10 @@ class Sweeping:
 
 def is_ours(key: str, namespace: str) -> bool:
     """Tell whether a key is one of cronguard's, in this or another namespace."""
+    if key == keys.jobs(namespace) or _FENCE.fullmatch(key):
+        return True
     found = _OURS.fullmatch(key)
-    return key == keys.jobs(namespace) or bool(found and is_job_name(found[1]))
+    return bool(found and is_job_name(found[1]))
 
 
 def globbed(text: str) -> str:
