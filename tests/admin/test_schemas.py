@@ -42,6 +42,13 @@ TEXT, NUMBER = maybe(str), maybe(int)
 DUE_FROM = maybe(OneOf("configuration", "announced"))
 HOLDER = {"run_id": str, "host": str, "pid": int, "user": str, "since": TEXT}
 HOLDER_OF_LOCK = {**HOLDER, "lock": str, "job": str}
+ATTEMPT = {
+    "attempt": int,
+    "started_at": TEXT,
+    "ended_at": str,
+    "exit_status": NUMBER,
+    "signal": NUMBER,
+}
 RECORD = {
     "schema": int,
     "job": str,
@@ -53,6 +60,8 @@ RECORD = {
     "slot": TEXT,
     "schedule": maybe({"once_ms": NUMBER, "cron": TEXT, "tz": TEXT}),
     "attempt": NUMBER,
+    "attempts": maybe([ATTEMPT]),
+    "timeout_ms": NUMBER,
     "queued_at": TEXT,
     "started_at": TEXT,
     "ended_at": TEXT,
@@ -176,6 +185,19 @@ LINE = {
 LINT = {"file": str, "line": int, "problem": str, "remedy": str}
 STOPPED = {**LEASE, "job": str, "ended": bool}
 UNLOCKED = {**LEASE, "job": str, "unlocked": bool}
+LEFT = {
+    "kind": str,
+    "job": TEXT,
+    "run_id": TEXT,
+    "host": TEXT,
+    "pids": [int],
+    "since_ms": NUMBER,
+    "key": TEXT,
+    "store": TEXT,
+    "why": str,
+    "provably_dead": bool,
+    "clean": TEXT,
+}
 
 SCHEMAS: dict[str, list[tuple[tuple[str, ...], object]]] = {
     "status": [((), [STATUS]), (("live",), [STATUS])],
@@ -203,6 +225,15 @@ SCHEMAS: dict[str, list[tuple[tuple[str, ...], object]]] = {
             {"job": str, "paused": PAUSE, "running": [LEASE]},
         )
     ],
+    "stuck": [((), [LEFT])],
+    "clean": [
+        (("--dry-run",), [{**LEFT, "done": None}]),
+        (("--force",), [{**LEFT, "done": maybe(bool)}]),
+    ],
+    "prune": [
+        (("--keep", "1", "--dry-run"), [{"job": str, "records": int, "dry_run": bool}]),
+    ],
+    "reset": [(("real", "--force"), [{"job": str, "reset": bool}])],
     "resume": [(("paused",), {"job": str, "resumed": bool, "was": maybe(PAUSE)})],
 }
 """For each command: what to ask it, and the shape of the answer."""
@@ -262,6 +293,8 @@ def test_json_is_as_the_schema_says(seeds: Seeds, tmp_path: Path, name: str) -> 
     file = tmp_path / "c.toml"
     file.write_text("[jobs.real]\ntimeout = '4m'\n[jobs.odd]\ntimeout = 'soon'\n")
     file.chmod(0o600)
+    seeds.dead("dead")
+    seeds.ended(rec.SUCCEEDED, job="old", at=1_000)
     table = tmp_path / "table"
     table.write_text("*/5 * * * * cronguard run -n pull -t 30 -- /opt/pull\n0 3 * * * /opt/x\n")
     for argv, shape in SCHEMAS[name]:
