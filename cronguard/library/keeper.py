@@ -15,6 +15,7 @@ from cronguard.core import exits, messages, record, redact
 from cronguard.core.lease import LeaseTimes
 from cronguard.core.machine import Run
 from cronguard.core.messages import printable, span
+from cronguard.core.spec import REPLACED_BY
 from cronguard.library import forks
 from cronguard.library.block import Block, Silence
 from cronguard.library.errors import (
@@ -103,6 +104,8 @@ class BlockKeeper(Keeper):
             self.lease.end()
         self.block.end(status, why)
         self._wake(word + _MARK)
+        if self.crash is not None:
+            self._let_go_of_timer()
 
     def abandon(self) -> None:
         """Give up what was asked for, and what may be granted yet; soon it is `over`."""
@@ -170,9 +173,14 @@ class BlockKeeper(Keeper):
 
     def _put_away(self) -> None:
         self.forget()
-        if self._deadman is not None and self.crash is None:
-            self._deadman.close()
-            self._deadman = None
+        runs_on = self.crash is not None and self.lease is not None and not self.lease.is_over
+        if not runs_on:  # or the kernel must see to it that it does not do so without its lease
+            self._let_go_of_timer()
+
+    def _let_go_of_timer(self) -> None:
+        timer, self._deadman = self._deadman, None
+        if timer is not None:
+            timer.close()
 
     def _wait(self) -> set[int]:
         self.working.release()
@@ -220,7 +228,11 @@ class BlockKeeper(Keeper):
                 return TimedOut(f"{job}: timed out: it runs for longer than {limit}")
             case "stop_asked":
                 by = printable(facts.get("by"))
-                return Stopped(f"{job}: asked to stop by {by}")
+                return Stopped(
+                    f"{job}: asked to stop: {by}"
+                    if by.startswith(REPLACED_BY)
+                    else f"{job}: asked to stop by {by}"
+                )
         return None
 
     def _tell(self, stop: Stopped) -> None:

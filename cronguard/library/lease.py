@@ -77,6 +77,11 @@ class Lease:
         self._over = True
 
     @property
+    def is_over(self) -> bool:
+        """Whether the block has ended."""
+        return self._over
+
+    @property
     def stopped(self) -> Stopped | None:
         """What `check` was told to raise, or None."""
         return self._stop

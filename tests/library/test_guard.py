@@ -272,6 +272,65 @@ def test_an_operator_stops_what_waits(lab: Lab) -> None:
     ]
 
 
+def test_a_run_replaces_it(lab: Lab) -> None:
+    """`--replace` asks the block to end, and starts when it has."""
+    with ending(Stopped, "asked to stop: replaced by "), guard("job") as lease:
+        run = lab.start("run", "-n", "job", "--replace", "--", "true")
+        until_raised(Stopped, lease)
+        lease.check()
+    assert run.wait(30) == 0
+    newest, replaced = lab.records("job")
+    assert (newest["outcome"], replaced["outcome"]) == ("succeeded", "stopped")
+    assert replaced["reason"] == "replaced"
+
+
+def test_locks_that_jobs_share(lab: Lab) -> None:
+    """A guard and a run of two jobs that name one further lock exclude each other."""
+    with guard("one", lock="db"):
+        assert lab.call("run", "-n", "two", "--lock", "db", "-E", "9", "--", "true").returncode == 9
+        with pytest.raises(Skipped):
+            guard("three", lock=["disk", "db"]).__enter__()
+        with guard("three", lock=["disk"]):
+            pass
+    assert lab.call("run", "-n", "two", "--lock", "db", "--", "true").returncode == 0
+
+
+class Broken(BlockKeeper):
+    """A keeper with a bug, which shows while the block runs."""
+
+    def _tick(self) -> None:
+        if self.lease is not None:
+            raise ZeroDivisionError(f"of {self.spec.store}")
+        super()._tick()
+
+
+def test_a_keeper_that_breaks_is_a_lost_lease(
+    lab: Lab, caplog: pytest.LogCaptureFixture, own_server: Server
+) -> None:
+    """Nobody renews any more: that is told and logged, without secrets, and nothing hangs."""
+    store = own_server.tcp_url.replace("redis://", "redis://app:hunter22@")
+    own_server.do("ACL", "SETUSER", "app", "on", ">hunter22", "~*", "&*", "+@all")
+    told: list[Stopped] = []
+    flags = {"name": ["job"], "store": [store], "ttl": ["10s"]}
+    keeper = Broken(from_code(flags, os.environ, "required"), told.append)
+    with caplog.at_level(logging.WARNING, "cronguard"):
+        keeper.start()
+        keeper.settled.wait()
+        assert keeper.lease is not None
+        error = until_raised(LeaseLost, keeper.lease)
+        until("the callback", lambda: told)
+        assert "nobody renews the lock any more: ZeroDivisionError: of redis://app:***@" in str(
+            error
+        )
+        assert "please report it" in caplog.text
+        keeper.over.wait()
+        assert Path("/proc/self/timers").read_text(), "the kernel still sees to it"
+        keeper.end(None)
+        keeper.over.wait()
+    assert not Path("/proc/self/timers").read_text()
+    assert "hunter22" not in caplog.text
+
+
 def test_an_operator_unlocks_it(lab: Lab) -> None:
     """The lock may be another's at once: LeaseLost, on record, and nothing is given back."""
     told: list[Stopped] = []
