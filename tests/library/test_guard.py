@@ -488,6 +488,31 @@ def test_variables_and_files_count_as_for_a_run(lab: Lab, monkeypatch: pytest.Mo
         raise AssertionError("it must not run")
 
 
+def test_a_timeout_that_the_jobs_runs_suggest(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """`auto`: none while too few are known, and says so; then the one that `stats` shows."""
+    with caplog.at_level(logging.INFO, "cronguard"), guard("job", timeout="auto") as lease:
+        assert lease._run.spec.timeout is None
+        assert "job: " in caplog.text
+    for _ in range(20):
+        with guard("job"):
+            pass
+    with guard("job", timeout="auto") as lease:
+        assert lease._run.spec.timeout is not None
+
+
+def test_the_record_says_when_the_job_is_due(lab: Lab) -> None:
+    """So that `check` finds one that is overdue, as for runs."""
+    with guard("job", schedule="0 4 * * *", tz="Europe/Berlin"):
+        pass
+    assert lab.call("run", "-n", "other", "--schedule", "0 4 * * *", "--tz", "Europe/Berlin",
+                    "--", "true").returncode == 0  # fmt: skip
+    (guarded,), (run,) = lab.records("job"), lab.records("other")
+    assert set(guarded) == set(run)
+    announced = [name for name in run if run[name] and "Berlin" in str(run[name])]
+    assert announced
+    assert all(guarded[name] == run[name] for name in announced if name != "command")
+
+
 def test_slots_conflicts_slots_of_time_and_pauses(lab: Lab) -> None:
     """The rules for which run may start are those of runs."""
     with guard("wide", slots=2), guard("wide", slots=2):
