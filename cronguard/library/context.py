@@ -57,7 +57,8 @@ def guard(
     *dead_man* has the kernel SIGKILL the **whole process** before its lease can end, if the lease
     is lost and the block still runs; refused where the kernel has no such timer.
     *on_lost* is called with what `check` raises from then on: once when the block is to end, and
-    once when the lock is lost. It runs in a thread of its own.
+    once when the lock is lost. It runs in a thread of its own: in asyncio, let it hand on with
+    `loop.call_soon_threadsafe`.
 
     Raises: ValueError for options that are wrong, in the command line's words. Entering raises that
     of variables and files; Skipped, StoreUnavailable, or another NotStarted; Stopped if somebody

@@ -90,6 +90,7 @@ class BlockKeeper(Keeper):
 
     def start(self) -> None:
         """Begin to ask for the lease. Raises: RuntimeError if no thread can be had."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         try:
             Thread(target=self._live, name=f"cronguard {self.spec.name}", daemon=True).start()
         except RuntimeError:
@@ -244,7 +245,12 @@ class BlockKeeper(Keeper):
         log.warning("%s", stop)
         if self._on_lost is not None:
             name = f"cronguard {self.spec.name} on_lost"
-            Thread(target=self._on_lost, args=(stop,), name=name, daemon=True).start()
+            Thread(target=self._call_back, args=(stop,), name=name, daemon=True).start()
+
+    def _call_back(self, stop: Stopped) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # what it starts would inherit ours
+        assert self._on_lost is not None
+        self._on_lost(stop)
 
     def _overdue(self) -> None:
         lost = self.lease is not None and isinstance(self.lease.stopped, LeaseLost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -366,6 +367,18 @@ def test_a_block_that_never_checks_is_told_at_its_end(lab: Lab) -> None:
         until_raised(TimedOut, lease)
         raise KeyError
     assert lab.records("job")[0]["outcome"] == "timed_out"
+
+
+def test_the_callback_has_the_signals_of_the_program(lab: Lab) -> None:
+    """The keeper's thread blocks all; a process that a callback starts must not begin so."""
+    masks: list[set[int]] = []
+
+    def note(_: Stopped) -> None:
+        masks.append({int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
+
+    with ending(TimedOut), guard("job", timeout="10ms", on_lost=note):
+        until("the callback", lambda: masks)
+    assert masks == [set()]
 
 
 def test_a_block_that_does_not_end_is_told_of(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
