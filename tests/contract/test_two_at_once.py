@@ -11,7 +11,7 @@ from itertools import combinations
 
 import pytest
 
-from cronguard.core.events import Closed, Granted, Held, Renewed, Taken
+from cronguard.core.events import Closed, Granted, Held, Queued, Renewed, Taken
 from cronguard.stores.contract import Lease
 from tests.contract.conftest import NewRun
 from tests.contract.harness import JOB, Harness, Run, Steering, shown
@@ -78,6 +78,16 @@ class Starter:
 
     def end(self) -> None:
         assert isinstance(self.run.close(), Closed)
+
+
+class Heir(Starter):
+    """A run that replaces who holds the lock, and waits until that has ended."""
+
+    def ask(self) -> None:
+        event = self.run.acquire(queue_for=60_000, replace="replaced by web-9, pid 1")
+        assert isinstance(event, Granted | Held | Queued), shown(event)
+        if isinstance(event, Granted):
+            self.grant = event
 
 
 @pytest.mark.parametrize("order", orders(2, 2))
@@ -162,3 +172,50 @@ def test_stop_and_timeout(run: NewRun, history: Steering, order: str) -> None:
     ended = next(one for one in history.runs(JOB, 5) if one["run_id"] == holder.id)
     assert ended["outcome"] == "timed_out"
     starter.end()
+
+
+@pytest.mark.parametrize("order", orders(2, 3))
+def test_stop_and_replace(run: NewRun, history: Steering, order: str) -> None:
+    """An operator stops the run that is being replaced: who takes its place is not stopped."""
+    holder, heir = run(), Heir(run())
+    operator = Operator(history, holder)
+    holder.granted()
+    act(
+        order,
+        [operator.look, operator.stop],
+        [heir.ask, lambda: holder.close("stopped", "replaced"), heir.ask],
+    )
+    heir.check()
+    assert [lease.owner.run_id for lease in history.leases([JOB])[JOB]] == [heir.run.id]
+    heir.end()
+
+
+@pytest.mark.parametrize("order", orders(2, 2))
+def test_unlock_and_replace(run: NewRun, history: Steering, order: str) -> None:
+    """The lock is taken from the run that is being replaced: there is one holder, the heir."""
+    holder, heir = run(), Heir(run())
+    operator = Operator(history, holder)
+    grant = holder.granted()
+    act(order, [operator.look, operator.unlock], [heir.ask, heir.ask])
+    heir.check()
+    renewed = holder.renew(grant)
+    assert isinstance(renewed, Taken), shown(renewed)
+    heir.end()
+
+
+@pytest.mark.parametrize("order", orders(2, 2))
+def test_two_that_replace_one_run(run: NewRun, history: Steering, order: str) -> None:
+    """It is asked once, ends, and one of the two has the lock; the other one's turn comes."""
+    holder, one, two = run(), Heir(run()), Heir(run())
+    holder.granted()
+    act(order, [one.ask, holder.close], [two.ask, two.ask])
+    for heir in (one, two):
+        if heir.grant is None:
+            heir.ask()
+    assert (one.grant is None) != (two.grant is None)
+    first, second = (one, two) if one.grant is not None else (two, one)
+    first.end()
+    second.ask()
+    assert second.grant is not None
+    assert [lease.owner.run_id for lease in history.leases([JOB])[JOB]] == [second.run.id]
+    second.end()
