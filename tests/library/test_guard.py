@@ -285,6 +285,14 @@ def test_a_run_replaces_it(lab: Lab) -> None:
     assert replaced["reason"] == "replaced"
 
 
+def test_it_replaces_a_run(lab: Lab) -> None:
+    """With `replace` the holder is asked to end, and the block begins when it is dead."""
+    held = lab.start_ready("run", "-n", "job", "--", "sh", "-c", "echo ready; exec sleep 60")
+    with guard("job", replace=True):
+        assert held.wait(20) == 143
+    assert [record["outcome"] for record in lab.records("job")] == ["succeeded", "stopped"]
+
+
 def test_locks_that_jobs_share(lab: Lab) -> None:
     """A guard and a run of two jobs that name one further lock exclude each other."""
     with guard("one", lock="db"):
@@ -539,6 +547,8 @@ def test_slots_conflicts_slots_of_time_and_pauses(lab: Lab) -> None:
     with pytest.raises(Skipped) as done:
         guard("job", once="4d").__enter__()
     assert (done.value.reason, lab.skips("job")[0]["reason"]) == ("slot_done", "slot_done")
+    with guard("job", once="4d", force_slot=True):
+        pass
     assert lab.call("pause", "job").returncode == 0
     with pytest.raises(Skipped) as paused:
         guard("job").__enter__()
