@@ -280,7 +280,7 @@ def _made(resolved: Resolved) -> tuple[Run, Claim, Plan | None]:
     times = LeaseTimes(spec.ttl)
     now_wall = Wall().at(now_ms())
     owner = this_run(now_wall, spec.command, os.environ)
-    owner.command_hash = ""  # a script has other arguments each time, and is the same job
+    owner.command_hash = ""  # no command: with other arguments it is still the same job
     plan = plan_of(spec, now_wall, resolved.period)
     run = Run(spec, times, seed=int(owner.run_id[:8], 16))
     return run, claim_of(spec, owner, times.px, plan), plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -78,6 +79,16 @@ def test_a_block_is_recorded_as_a_run_is(lab: Lab) -> None:
     assert record["cpu_user_ms"] is None, "nobody knows the block's alone"
     with pytest.raises(LeaseLost, match="given back"):
         lease.check()
+
+
+def test_a_block_is_seen_as_a_run_is(lab: Lab) -> None:
+    """`status`, `ps` and `stuck`: it runs, nothing is wrong, and what it uses is not told apart."""
+    with guard("job"):
+        (row,) = json.loads(lab.call("ps", "--json").stdout)
+        assert (row["job"], row["pid"], row["usage"]) == ("job", os.getpid(), None)
+        assert b"running" in lab.call("status", "job").stdout
+        left = json.loads(lab.call("stuck", "--json").stdout)
+        assert not [one for one in left if one.get("job") == "job"]
 
 
 def test_an_exception_fails_the_run_and_passes_through(lab: Lab) -> None:
