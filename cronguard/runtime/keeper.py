@@ -194,7 +194,9 @@ class Keeper:
             )
         )
         if action.evict is not None and self.state is not None:
-            proof.forget_marks(self.state, action.evict, self.wall.at(now_ms()))
+            dead = self.run.holder
+            used = "" if dead is not None and dead.job else action.evict  # it has several leases
+            proof.forget_marks(self.state, used, self.wall.at(now_ms()))
 
     def _renew(self, action: do.Renew) -> None:
         self._send(contract.Renew(action.token, action.index))
