@@ -31,7 +31,7 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "was skipped: another run held the lock ({holder})",
         (
             "Let it wait with --wait 10m; if the holder hangs, give the job a --timeout, "
-            "or `cronguard stop {job}`."
+            "or `cronguard stop {in_the_way}`."
         ),
     ),
     (rec.SKIPPED, "wait_expired"): (
@@ -175,6 +175,7 @@ def _facts(record: render.Record, now: int) -> dict[str, str]:
         "signal": signal_name(signum) if signum else "-",
         "ended": _ended(signum, status) + _tries(render.number(record.get("attempt"))),
         "holder": _holder(holder, now) if isinstance(holder, dict) else "it is not known whose",
+        "in_the_way": _job_of(holder) or render.word(record.get("job")),
         "waited": span(wait),
         "lasted": span(lasted),
     }
@@ -193,11 +194,17 @@ def _tries(attempts: int) -> str:
     return f" in the last of {attempts} attempts" if attempts > 1 else ""
 
 
+def _job_of(holder: object) -> str:
+    """Return the job of a run that had a lock which jobs share."""
+    is_named = isinstance(holder, dict) and holder.get("job")
+    return render.word(holder["job"]) if isinstance(holder, dict) and is_named else ""
+
+
 def _holder(holder: dict[str, object], now: int) -> str:
-    lock = f"the lock {render.word(holder['lock'])}: " if holder.get("lock") else ""
-    parts = [f"{lock}{render.word(holder.get('host'))}"]
-    if lock and holder.get("job"):
-        parts.append(f"job {render.word(holder['job'])}")
+    parts = [render.word(holder.get("host"))]
+    if holder.get("lock"):
+        words = (f"the lock {render.word(holder['lock'])}", f"job {_job_of(holder) or '-'}")
+        parts = [f"{words[0]}: {words[1]}", *parts]
     if holder.get("pid"):
         parts.append(f"pid {render.word(holder['pid'])}")
     if holder.get("run_id"):
