@@ -16,7 +16,7 @@ from cronguard.admin.output import say, say_json
 from cronguard.admin.survey import Survey, with_limits
 from cronguard.admin.verdict import OK, UNKNOWN, WORDS, Finding, Limits, badness
 from cronguard.config.options import ConfigError
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 from cronguard.stores.contract import StoreDown
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from cronguard.admin import render
 from cronguard.admin.common import wall_now
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding
 from cronguard.admin.sharing import LOOK_BACK, sharing
-from cronguard.core.messages import span
+from cronguard.core.words import span
 from cronguard.stores.address import parse_all
 from cronguard.stores.contract import Damaged
 

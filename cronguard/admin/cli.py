@@ -16,7 +16,7 @@ from cronguard.admin.output import say_error
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.core import exits
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 from cronguard.stores.contract import Damaged, StoreDown
 
 _COMMANDS = {

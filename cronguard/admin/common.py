@@ -19,8 +19,8 @@ from cronguard.config.options import ConfigError
 from cronguard.config.parser import SAID
 from cronguard.config.resolve import place
 from cronguard.core import exits
-from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
+from cronguard.core.words import printable
 from cronguard.runtime.identity import user_name
 from cronguard.stores.contract import StoreDown
 from cronguard.stores.open import open_history

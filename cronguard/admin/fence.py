@@ -18,8 +18,8 @@ from cronguard.admin.common import Here, with_place
 from cronguard.admin.output import say_error
 from cronguard.config.options import ConfigError
 from cronguard.core import exits
-from cronguard.core.messages import printable
 from cronguard.core.spec import is_job_name
+from cronguard.core.words import printable
 from cronguard.runtime import child
 from cronguard.stores.contract import StoreDown
 

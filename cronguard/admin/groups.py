@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 import click
 
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 
 class Group(click.Group):

@@ -14,8 +14,8 @@ from cronguard.admin import render
 from cronguard.admin.ours import trees
 from cronguard.admin.progress import Progress, parts
 from cronguard.admin.unlock import every_ms, seems_alive
-from cronguard.core.messages import printable, span
 from cronguard.core.record import ABANDONED, RUNNING
+from cronguard.core.words import printable, span
 from cronguard.runtime import proof
 from cronguard.stores.contract import Damaged, StoreRefused
 

@@ -10,7 +10,7 @@ from cronguard.admin import render
 from cronguard.admin.common import Here, say_damaged, wall_now, with_store
 from cronguard.admin.output import say, say_json
 from cronguard.admin.progress import each
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 from cronguard.stores.contract import Damaged
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from cronguard.admin import render
 from cronguard.admin.common import Here, say_damaged, wall_now, with_store
 from cronguard.admin.figures import usual
 from cronguard.admin.output import say_json, say_table
-from cronguard.core.messages import span
 from cronguard.core.record import RUNNING, complete, utc
+from cronguard.core.words import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, tzinfo
 
-from cronguard.core.messages import printable, span
+from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

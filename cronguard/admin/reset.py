@@ -20,8 +20,8 @@ from cronguard.admin.progress import each, parts
 from cronguard.admin.stop import limit, wait_for_end
 from cronguard.config.resolve import place
 from cronguard.core import exits
-from cronguard.core.messages import printable, span
 from cronguard.core.record import OUTCOMES
+from cronguard.core.words import printable, span
 from cronguard.stores.contract import Damaged
 
 if TYPE_CHECKING:

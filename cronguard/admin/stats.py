@@ -15,8 +15,8 @@ from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.config.values import duration_text
 from cronguard.core.durations import ENOUGH_RUNS
-from cronguard.core.messages import printable, span
 from cronguard.core.record import KEPT_RUNS, SUCCEEDED
+from cronguard.core.words import printable, span
 from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False

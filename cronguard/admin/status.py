@@ -14,8 +14,8 @@ from cronguard.admin.pause import pause_json, pause_text, standing
 from cronguard.admin.progress import parts
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
-from cronguard.core.messages import printable, span
 from cronguard.core.record import utc
+from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

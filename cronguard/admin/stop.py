@@ -11,7 +11,7 @@ from cronguard.admin.common import Here, by, find_run, is_job, lease_of, with_st
 from cronguard.admin.output import say, say_error, say_json
 from cronguard.config import values
 from cronguard.core import exits
-from cronguard.core.messages import printable, span
+from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from cronguard.admin.output import say, say_error, say_json
 from cronguard.config import values
 from cronguard.config.store import folder
 from cronguard.core import exits
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

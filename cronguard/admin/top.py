@@ -28,8 +28,8 @@ from cronguard.admin.ps import COLUMNS, Live, Scene, look
 from cronguard.config import values
 from cronguard.config.options import ConfigError
 from cronguard.core import exits
-from cronguard.core.messages import printable, span
 from cronguard.core.record import utc
+from cronguard.core.words import printable, span
 from cronguard.stores.contract import StoreDown
 
 TYPE_CHECKING = False

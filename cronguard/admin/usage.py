@@ -43,7 +43,12 @@ class Processes:
         self._known: dict[tuple[int, int], Usage | None] = {}
 
     def of(self, owner: Owner) -> Usage | None:
-        """Return what the run of *owner* uses, or None if it is not to be seen from here."""
+        """Return what the run of *owner* uses, or None if it is not to be seen from here.
+
+        That of Python code under a guard is not: it is a part of what its process uses.
+        """
+        if not owner.command_hash:
+            return None
         if "" in self._here or (owner.boot_id, owner.pid_ns) != self._here:
             return None
         keeper = owner.pid, owner.pid_start

@@ -9,8 +9,8 @@ from cronguard.admin import render
 from cronguard.admin.figures import IN_THE_WAY, Spread
 from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.lease import FULL_TTL_MS, MIN_TTL_MS, TAKEOVER_MS, LeaseTimes
-from cronguard.core.messages import span
 from cronguard.core.record import LEASE_LOST
+from cronguard.core.words import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def _failing(facts: Facts, limits: Limits) -> list[Finding]:
 
 
 def _running(facts: Facts, limits: Limits, expected: Expected, now: int) -> list[Finding]:
-    longest = limits.critical if limits.critical is not None else expected.timeout
     usual = facts.durations.p95 if len(facts.durations.values) >= ENOUGH_RUNS else None
     found = []
     for run_id, age in facts.ages(now).items():
+        longest = _longest(facts.seen.records.get(run_id, {}), limits, expected)
         text = f"run {render.short(run_id)} is under way for {span(age)}"
         if longest is not None and age > longest:
             said = f"{text}, longer than {span(longest)}"
@@ -159,6 +159,14 @@ def _running(facts: Facts, limits: Limits, expected: Expected, now: int) -> list
             said = f"{text}; 95 % of its runs take {span(usual)} at most"
             found.append(Finding(facts.job, WARNING, "running", said))
     return found
+
+
+def _longest(record: Record, limits: Limits, expected: Expected) -> int | None:
+    """Return the longest that a run may take: by the flag, by its own record, or as configured."""
+    own = record.get("timeout_ms")
+    if limits.critical is not None:
+        return limits.critical
+    return own if type(own) is int else expected.timeout
 
 
 def _stale(facts: Facts) -> list[Finding]:

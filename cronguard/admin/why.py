@@ -14,7 +14,7 @@ from cronguard.admin.output import say, say_json
 from cronguard.admin.pause import pause_json, pause_text, standing
 from cronguard.admin.sharing import LOOK_BACK, sharing
 from cronguard.core import record as rec
-from cronguard.core.messages import printable, signal_name, span
+from cronguard.core.words import printable, signal_name, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -82,8 +82,8 @@ class Asking(Ending):
         self.holder, self.lock = event.holder, event.lock
         self._store_until = None
         self._trouble = 0
-        if event.gone and event.holder.run_id != self._evicted:
-            self._evicted = event.holder.run_id
+        if event.gone and (event.holder.run_id, event.lock) != self._evicted:
+            self._evicted = event.holder.run_id, event.lock
             return self._ask(now, evict=event.holder.run_id)
         if self.spec.wait == 0 and not self.spec.replace:
             return self._skip("held", now, left=event.left)
@@ -105,9 +105,10 @@ class Asking(Ending):
     def _refused(self, event: ev.Refused, now: int) -> list[Action]:
         self.holder = event.holder or self.holder
         self.slot = event.slot
-        if event.gone and event.holder is not None and event.holder.run_id != self._evicted:
-            self._evicted = event.holder.run_id
-            return self._ask(now, evict=self._evicted)
+        holder = event.holder
+        if event.gone and holder is not None and (holder.run_id, "") != self._evicted:
+            self._evicted = holder.run_id, ""
+            return self._ask(now, evict=holder.run_id)
         if event.reason in ("slot_done", "paused"):
             return self._skip(event.reason, now, why=event.why)
         self.begun_at = self.begun_at or now

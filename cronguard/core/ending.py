@@ -71,7 +71,7 @@ class Ending:
         self._warned = False
         self._trouble = 0
         self._why = ""
-        self._evicted: str | None = None
+        self._evicted: tuple[str, str] | None = None  # the run, and of which lock
         self._again = False
         self._was_off = False
         self._queued = False

@@ -34,11 +34,13 @@ def guard(
     *,
     timeout: Duration | None = None,
     wait: Duration | None = None,
+    replace: bool | None = None,
     slots: int | None = None,
     lock: str | Sequence[str] | None = None,
     once: Duration | bool | None = None,
     schedule: str | None = None,
     tz: str | None = None,
+    force_slot: bool = False,
     min_hold: Duration | None = None,
     ttl: Duration | None = None,
     store: str | None = None,
@@ -57,7 +59,8 @@ def guard(
     *dead_man* has the kernel SIGKILL the **whole process** before its lease can end, if the lease
     is lost and the block still runs; refused where the kernel has no such timer.
     *on_lost* is called with what `check` raises from then on: once when the block is to end, and
-    once when the lock is lost. It runs in a thread of its own.
+    once when the lock is lost. It runs in a thread of its own: in asyncio, let it hand on with
+    `loop.call_soon_threadsafe`.
 
     Raises: ValueError for options that are wrong, in the command line's words. Entering raises that
     of variables and files; Skipped, StoreUnavailable, or another NotStarted; Stopped if somebody
@@ -68,11 +71,13 @@ def guard(
         (opt.NAME, job),
         (opt.TIMEOUT, timeout),
         (opt.WAIT, wait),
+        (opt.REPLACE, replace),
         (opt.SLOTS, slots),
         (opt.LOCK, " ".join(lock) if lock is not None and not isinstance(lock, str) else lock),
         (opt.ONCE, once),
         (opt.SCHEDULE, schedule),
         (opt.TZ, tz),
+        (opt.FORCE_SLOT, force_slot or None),
         (opt.MIN_HOLD, min_hold),
         (opt.TTL, ttl),
         (opt.STORE, store),

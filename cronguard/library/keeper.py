@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from cronguard.core import exits, messages, record, redact
 from cronguard.core.lease import LeaseTimes
 from cronguard.core.machine import Run
-from cronguard.core.messages import printable, span
+from cronguard.core.spec import REPLACED_BY
+from cronguard.core.words import Context, printable, span
 from cronguard.library import forks
 from cronguard.library.block import Block, Silence
 from cronguard.library.errors import (
@@ -28,6 +29,7 @@ from cronguard.library.errors import (
 )
 from cronguard.library.lease import Lease
 from cronguard.library.moment import Moment
+from cronguard.runtime.auto_timeout import look
 from cronguard.runtime.claims import claim_of, plan_of, refuse_wrong_address
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.identity import this_run
@@ -76,7 +78,9 @@ class BlockKeeper(Keeper):
             state=resolved.state,
             secrets=resolved.secrets,
             schedule=plan.schedule if plan else None,
+            announced=plan.announced if plan else None,
         )
+        self._auto_timeout = resolved.auto_timeout
         for why in plan.odd if plan else []:
             self.say("odd_rule", {"why": why})
         if unverified:
@@ -86,6 +90,7 @@ class BlockKeeper(Keeper):
 
     def start(self) -> None:
         """Begin to ask for the lease. Raises: RuntimeError if no thread can be had."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         try:
             Thread(target=self._live, name=f"cronguard {self.spec.name}", daemon=True).start()
         except RuntimeError:
@@ -100,6 +105,8 @@ class BlockKeeper(Keeper):
             self.lease.end()
         self.block.end(status, why)
         self._wake(word + _MARK)
+        if self.crash is not None:
+            self._let_go_of_timer()
 
     def abandon(self) -> None:
         """Give up what was asked for, and what may be granted yet; soon it is `over`."""
@@ -137,6 +144,8 @@ class BlockKeeper(Keeper):
         self.working.acquire()
         forks.add(self)
         try:
+            if self._auto_timeout:
+                self._find_timeout()
             self.serve()
             self.deliver_outbox()
         except Exception as error:  # noqa: BLE001  (or nobody would learn of it: this is a thread)
@@ -148,6 +157,14 @@ class BlockKeeper(Keeper):
             self.over.reach()
             self.settled.reach()
 
+    def _find_timeout(self) -> None:
+        """See how long the job's runs take: here it may block, and what it loads is no matter."""
+        found = look(self.spec)
+        self.spec.timeout = found.timeout
+        if found.timeout is None:
+            topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
+            self.say(topic, {"successes": found.successes, "why": found.trouble})
+
     def _crashed(self, error: Exception) -> None:
         what = redact.text(f"{type(error).__name__}: {error}", self.secrets)
         text = f"{self.spec.name}: internal error: {what}; please report it"
@@ -157,9 +174,14 @@ class BlockKeeper(Keeper):
 
     def _put_away(self) -> None:
         self.forget()
-        if self._deadman is not None and self.crash is None:
-            self._deadman.close()
-            self._deadman = None
+        runs_on = self.crash is not None and self.lease is not None and not self.lease.is_over
+        if not runs_on:  # or the kernel must see to it that it does not do so without its lease
+            self._let_go_of_timer()
+
+    def _let_go_of_timer(self) -> None:
+        timer, self._deadman = self._deadman, None
+        if timer is not None:
+            timer.close()
 
     def _wait(self) -> set[int]:
         self.working.release()
@@ -200,14 +222,18 @@ class BlockKeeper(Keeper):
                 because = f" ({why})" if why else ""
                 return LeaseLost(f"{job}: lock lost: {store} did not renew it for {since}{because}")
             case "taken":
-                holder = messages.Context(facts, self.spec, store, "").holder()
+                holder = Context(facts, self.spec, store, "").holder()
                 return LeaseLost(f"{job}: lock lost: {store} gave it to {holder}")
             case "timed_out":
                 limit = span(int(str(facts["timeout"])))
                 return TimedOut(f"{job}: timed out: it runs for longer than {limit}")
             case "stop_asked":
                 by = printable(facts.get("by"))
-                return Stopped(f"{job}: asked to stop by {by}")
+                return Stopped(
+                    f"{job}: asked to stop: {by}"
+                    if by.startswith(REPLACED_BY)
+                    else f"{job}: asked to stop by {by}"
+                )
         return None
 
     def _tell(self, stop: Stopped) -> None:
@@ -219,7 +245,12 @@ class BlockKeeper(Keeper):
         log.warning("%s", stop)
         if self._on_lost is not None:
             name = f"cronguard {self.spec.name} on_lost"
-            Thread(target=self._on_lost, args=(stop,), name=name, daemon=True).start()
+            Thread(target=self._call_back, args=(stop,), name=name, daemon=True).start()
+
+    def _call_back(self, stop: Stopped) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # what it starts would inherit ours
+        assert self._on_lost is not None
+        self._on_lost(stop)
 
     def _overdue(self) -> None:
         lost = self.lease is not None and isinstance(self.lease.stopped, LeaseLost)
@@ -233,9 +264,7 @@ class BlockKeeper(Keeper):
     # -- the pipe ---------------------------------------------------------------------------------
 
     def _wake(self, word: bytes) -> None:
-        with (
-            self.working
-        ):  # or the thread might close it meanwhile, and another file have its number
+        with self.working:  # or the thread might close it: another file would have its number
             if self._is_open:
                 os.write(self._waker, word)
 
@@ -248,14 +277,10 @@ class BlockKeeper(Keeper):
 
 def _made(resolved: Resolved) -> tuple[Run, Claim, Plan | None]:
     spec = resolved.spec
-    if resolved.auto_timeout:
-        from cronguard.runtime.auto_timeout import look  # noqa: PLC0415  (only when asked for)
-
-        spec.timeout = look(spec).timeout
     times = LeaseTimes(spec.ttl)
     now_wall = Wall().at(now_ms())
     owner = this_run(now_wall, spec.command, os.environ)
-    owner.command_hash = ""  # a script has other arguments each time, and is the same job
+    owner.command_hash = ""  # no command: with other arguments it is still the same job
     plan = plan_of(spec, now_wall, resolved.period)
     run = Run(spec, times, seed=int(owner.run_id[:8], 16))
     return run, claim_of(spec, owner, times.px, plan), plan

@@ -39,7 +39,7 @@ class Lease:
         """Return if the lock is surely ours; call it before each step that needs that.
 
         With a TTL of 30 s (the default) it then is for 7 s more, so a step that takes less is done
-        before the lock can be anybody else's. Costs a microsecond, waits for nothing, and may be
+        before the lock can be anybody else's. Costs microseconds, waits for nothing, and may be
         called in any thread of the process. It asks the clock, not the thread that keeps the
         lease: after the process, or the machine, was suspended for too long it raises at once.
 
@@ -75,6 +75,11 @@ class Lease:
     def end(self) -> None:
         """Have `check` raise from now on: the block is over. For the keeper."""
         self._over = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the block has ended."""
+        return self._over
 
     @property
     def stopped(self) -> Stopped | None:

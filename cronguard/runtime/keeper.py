@@ -22,7 +22,7 @@ from cronguard.core.spec import REPLACED_BY
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
-from cronguard.runtime.met import MetServers
+from cronguard.runtime.met import MetServers, takes_turns
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
 
@@ -194,7 +194,9 @@ class Keeper:
             )
         )
         if action.evict is not None and self.state is not None:
-            proof.forget_marks(self.state, action.evict, self.wall.at(now_ms()))
+            dead = self.run.holder
+            used = "" if dead is not None and dead.job else action.evict  # it has several leases
+            proof.forget_marks(self.state, used, self.wall.at(now_ms()))
 
     def _renew(self, action: do.Renew) -> None:
         self._send(contract.Renew(action.token, action.index))
@@ -390,12 +392,21 @@ class Keeper:
                     self.output.say(data)
                 spill.show()
         self.deliver_outbox()
+        self._tell_turns()
         if self.minder.child and self.terminal:
             from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
 
             terminal.put_in_front(os.getpgrp())
         self.minder.dismiss()
         self.output.say_all(DRAIN_MS)
+
+    def _tell_turns(self) -> None:
+        """Say so if several commands take turns under the job's name on this host."""
+        if self.state is None or self.run.started_at is None:
+            return
+        job = f"{self.main_label} {self.claim.namespace} {self.claim.job}"
+        if takes_turns(self.state, job, self.claim.owner.command_hash):
+            self.say("name_shared", {})
 
     def deliver_outbox(self) -> None:
         """Hand the store what it could not take before, if it is there now."""

@@ -120,6 +120,7 @@ class QuorumLease:
         deadline = now + self._attempt
         if isinstance(request, Acquire):
             self._joining = request
+            self._ended = False  # what was given back before (together.py) was not the end
             deadline = min(deadline, request.until or deadline)
         elif isinstance(request, Close):
             self._end()

@@ -7,7 +7,9 @@ They are asked for one after the other, the locks in the order of their names an
 two runs that want the same locks never wait for each other in a circle, and nothing of the job
 (its slot, its counters) is touched by a run that cannot start. As soon as one is not to be had,
 those that were got are given back, and only then is the run told so. With a queue it waits in that
-of the lock that was in the way; so nobody who waits holds anything.
+of the lock that was in the way, and in no other lock's: nobody who waits holds anything, and a lock
+that is free is not kept from others by who could not use it yet. What may have been got, as the
+reply is missing, is given back as well.
 
 A lock that another job's run has may be on its way back, as that run did not get all of its own.
 So it is asked for a few times before the run is told that it is held.
@@ -25,7 +27,9 @@ from cronguard.core.events import (
     Gone,
     Granted,
     Held,
+    OffSchedule,
     Queued,
+    Refused,
     Renewed,
     StopAsked,
     Taken,
@@ -46,6 +50,8 @@ AGAIN_MS = 50
 """How soon a lock that may be on its way back is asked for again."""
 PATIENCE_MS = 500
 """For how long it is, before it counts as held."""
+GIVE_BACK_MS = 300
+"""How long before the run gives up the store it stops collecting, to give back what it has got."""
 
 
 def open_together(claim: Claim, locks: str, open_one: Callable[[Claim], LeaseStore]) -> Together:
@@ -69,22 +75,40 @@ def _claim_of(name: str, claim: Claim) -> Claim:
 class Part:
     """One of the leases: `name` of the lock, nothing for the job's own; ours while it has a token.
 
-    `waiting` the rounds whose replies are still to come, in order; None for nobody's.
+    `is_clear` nothing of ours is there, also where a reply was lost: no lease, no place in the
+    queue · `waiting` the rounds whose replies are still to come, in order; None for nobody's.
     """
 
-    __slots__ = ("index", "name", "store", "token", "waiting")
+    __slots__ = ("index", "is_clear", "name", "store", "token", "waiting")
 
     def __init__(self, name: str, store: LeaseStore) -> None:
         self.name = name
         self.store = store
         self.token: int | None = None
         self.index = 0
+        self.is_clear = True
         self.waiting: list[Round | None] = []
 
     def send(self, request: Request, asker: Round | None, now: int) -> None:
         """Ask for *asker*."""
+        if isinstance(request, Acquire):
+            self.is_clear = False
         self.waiting.append(asker)
         self.store.send(request, now)
+
+    def give_back(self, asker: Round | None, now: int) -> None:
+        """Undo a grant, as if it had never been, and leave the queue."""
+        self.token = None
+        self.send(Close(None, outcome="", ended_wall=0, forget_slot=True), asker, now)
+
+    def take(self, event: Event) -> None:
+        """Note what a reply says of the lease."""
+        if isinstance(event, Granted):
+            self.token, self.index = event.token, event.index
+        elif isinstance(event, Taken | Held | Queued | Closed):
+            self.token = None
+        if isinstance(event, Held | Refused | OffSchedule | Closed | Denied):
+            self.is_clear = True
 
 
 class Round:
@@ -94,6 +118,9 @@ class Round:
         self.request = request
         self.sent_at = now  # the first request that counts
         self.patient_until = now + PATIENCE_MS
+        self.collect_until: int | None = None
+        if isinstance(request, Acquire) and request.until is not None:
+            self.collect_until = request.until - min(GIVE_BACK_MS, (request.until - now) // 3)
         self.at = 0  # of an Acquire: which part is asked
         self.again_at: int | None = None
         self.verdict: Event | None = None  # what it will be, once what was got is given back
@@ -179,10 +206,7 @@ class Together:
     def _take(self, part: Part, event: Event, now: int) -> None:
         """Note what became of *part*, and go on with whom it was asked for."""
         asked = part.waiting.pop(0)
-        if isinstance(event, Granted):
-            part.token, part.index = event.token, event.index
-        elif isinstance(event, Taken | Held | Queued | Closed):
-            part.token = None
+        part.take(event)
         if asked is None or asked.answer is not None:
             return
         if isinstance(asked.request, Acquire):
@@ -198,7 +222,12 @@ class Together:
         """Ask for the next one; the job itself with all that was asked for, a lock with less."""
         request = asked.request
         assert isinstance(request, Acquire)
-        part = self._parts[asked.at]
+        part, until = self._parts[asked.at], asked.collect_until
+        if asked.at:
+            if until is not None and now >= until:
+                self._give_back(asked, part, Unavailable(request.name, "it was too slow"), now)
+                return
+            request.until = until
         if part is not self._job:
             request = Acquire(
                 "", queue_for=request.queue_for, evict=request.evict, until=request.until
@@ -226,19 +255,22 @@ class Together:
     def _may_come_back(self, held: Held, part: Part, asked: Round, now: int) -> bool:
         """Tell whether the lock is held by a run that may not get all of its own."""
         is_other = part is not self._job and held.holder.job != self._claim.job
-        return is_other and now < asked.patient_until
+        until = asked.patient_until
+        if asked.collect_until is not None:
+            until = min(until, asked.collect_until - AGAIN_MS)
+        return is_other and now < until
 
     def _give_back(self, asked: Round, failed: Part, event: Event, now: int) -> None:
-        """Give back what was got before *failed* was not, which may yet get through there, too."""
+        """Give back what was got, or may have been; but for the place in the queue of *failed*."""
         asked.verdict = event
-        for part in self._locks:
-            if part.token is not None or (part is failed and isinstance(event, Unavailable)):
-                part.token = None
-                asked.pending += 1
-                undo = Close(None, outcome="", ended_wall=0, forget_slot=True)
-                part.send(undo, asked, now)
         request = asked.request
         assert isinstance(request, Acquire)
+        for part in self._parts:
+            keeps_place = part is failed and isinstance(event, Queued)
+            keeps_place |= part is self._job and bool(request.replace)
+            if part.token is not None or not (part.is_clear or keeps_place):
+                asked.pending += 1
+                part.give_back(asked, now)
         is_ours = isinstance(event, Held | Queued) and event.holder.job == self._claim.job
         if request.replace and is_ours and failed is not self._job:
             # The run that is to be replaced has our lock: the job's own queue brings it the word.
@@ -249,10 +281,9 @@ class Together:
 
     def _given_back(self, asked: Round, part: Part, event: Event, now: int) -> None:
         asked.pending -= 1
-        if part is self._job and isinstance(event, Granted):  # the one to replace ended just now
-            part.token = None
+        if isinstance(event, Granted):  # the one to replace ended just now
             asked.pending += 1
-            part.send(Close(None, outcome="", ended_wall=0, forget_slot=True), asked, now)
+            part.give_back(asked, now)
         if not asked.pending:
             asked.answer = asked.verdict
 
@@ -301,9 +332,15 @@ class Together:
         The tree is dead by then, so the locks are given back also where the job's lease is not.
         """
         bare = Close("", outcome=request.outcome, ended_wall=request.ended_wall)
+        if not request.release and self._is_in_doubt():
+            self._job.give_back(None, now)
         for part in self._parts:
             asked.pending += 1
             part.send(request if part is self._job else bare, asked, now)
+
+    def _is_in_doubt(self) -> bool:
+        """Tell whether the job's lease may have been granted though nobody heard of it."""
+        return self._job.token is None and not self._job.is_clear
 
     def _closed(self, asked: Round, part: Part, event: Event) -> None:
         asked.pending -= 1

@@ -245,3 +245,13 @@ def test_a_section_that_is_wrong_hides_no_other_job(seeds: Seeds, tmp_path: Path
         ("backup", "configuration", "unknown"),
     ]
     assert found["exit_status"] == 1
+
+
+def test_the_timeout_that_a_run_was_started_with_counts(seeds: Seeds) -> None:
+    """It stands in its record: no configuration is needed, and --critical is stronger."""
+    run = seeds.run(since_wall=wall() - 2 * HOUR)
+    run.facts["timeout_ms"] = HOUR
+    run.acquire()
+    status, out, _ = seeds.say("check")
+    assert (status, "longer than 1h00m" in out) == (2, True)
+    assert seeds.say("check", "--critical", "3h")[0] == 0

@@ -16,7 +16,7 @@ import pytest
 from cronguard.core import record as rec
 from tests.shape.test_docs import commands, context_of
 
-from .seeds import Seeds
+from .seeds import Seeds, wall
 
 
 class Each:
@@ -184,7 +184,6 @@ LINE = {
 }
 LINT = {"file": str, "line": int, "problem": str, "remedy": str}
 STOPPED = {**LEASE, "job": str, "ended": bool}
-UNLOCKED = {**LEASE, "job": str, "unlocked": bool}
 LEFT = {
     "kind": str,
     "job": TEXT,
@@ -198,6 +197,10 @@ LEFT = {
     "provably_dead": bool,
     "clean": TEXT,
 }
+UNLOCKED = {**LEASE, "job": str, "unlocked": bool}
+
+FAILING = ("sh", "-c", "echo hello; [ $CRONGUARD_ATTEMPT = 2 ]")
+"""Its first attempt fails."""
 
 SCHEMAS: dict[str, list[tuple[tuple[str, ...], object]]] = {
     "status": [((), [STATUS]), (("live",), [STATUS])],
@@ -281,20 +284,19 @@ def test_every_command_with_json_has_its_schema() -> None:
 def test_json_is_as_the_schema_says(seeds: Seeds, tmp_path: Path, name: str) -> None:
     """Of jobs that run, wait, fail, are skipped, paused and not there; a list is not empty."""
     run = [sys.executable, "-m", "cronguard", "run", "-n"]
-    once = ("--once", "4d", "-E", "9", "--", "echo", "hello")
+    once = ("--once", "4d", "-E", "9", "--retries", "1", "--retry-delay", "1ms", "--", *FAILING)
     for _ in range(2):
         subprocess.run([*run, "real", *once], check=False, capture_output=True, timeout=60)
     seeds.live("live", **seeds.here())
     seeds.run("live").acquire(queue_for=60_000)
     subprocess.run([*run, "live", "--", "true"], check=False, capture_output=True, timeout=60)
     seeds.ended(rec.FAILED, job="failing", exit_status=3)
-    seeds.ended(rec.SUCCEEDED, job="paused")
+    seeds.ended(rec.SUCCEEDED, job="paused", at=wall() - 40 * 86_400_000)
+    seeds.dead("gone")
     seeds.say("pause", "paused", "--reason", "a new disk")
     file = tmp_path / "c.toml"
     file.write_text("[jobs.real]\ntimeout = '4m'\n[jobs.odd]\ntimeout = 'soon'\n")
     file.chmod(0o600)
-    seeds.dead("dead")
-    seeds.ended(rec.SUCCEEDED, job="old", at=1_000)
     table = tmp_path / "table"
     table.write_text("*/5 * * * * cronguard run -n pull -t 30 -- /opt/pull\n0 3 * * * /opt/x\n")
     for argv, shape in SCHEMAS[name]:

@@ -29,10 +29,15 @@ def test_resources_and_namespaces_have_each_their_own(store: Harness, history: S
         other.close()
 
 
-def test_a_resource_is_no_job(history: Steering) -> None:
-    """Nothing that looks for jobs sees it."""
-    history.fence("backup", 7)
+def test_a_resource_is_no_job_and_no_stray(store: Harness, history: Steering) -> None:
+    """Nothing that looks for jobs sees it, and nothing that clears up takes it for another's."""
+    for name in ("backup", "a}b:{c", "{", "s3://bucket/key"):
+        history.fence(name, 7)
     assert history.jobs() == []
+    assert history.strays() == []
+    assert history.strays(f"{store.namespace}:*") == []
+    history.reset("backup")
+    assert history.fence("backup", 1) == 7
 
 
 def test_of_many_at_once_the_highest_stands(store: Harness, history: Steering) -> None:

@@ -148,3 +148,33 @@ def test_replacing_asks_the_run_of_the_same_job_only(locked: Locked) -> None:
     assert not isinstance(renewed, Renewed) or renewed.stop_by == "replaced by heir"
     one.close("stopped", "replaced")
     assert isinstance(heir.acquire(queue_for=LONG), Granted)
+
+
+def test_a_place_in_a_queue_is_left_for_another_locks(locked: Locked, store: Harness) -> None:
+    """A run that waits for one lock is in nobody's way at another, where it waited before."""
+    if not store.has_queue:
+        pytest.skip("a quorum has no fair queue")
+    has_late, has_early = locked("x", "m"), locked("y", "l")
+    wants_both, wants_late = locked("both", "l m"), locked("late", "m")
+    has_late.granted()
+    assert held(wants_both.acquire(queue_for=LONG)) == ("m", "x")
+    has_early.granted()
+    assert held(wants_both.acquire(queue_for=LONG)) == ("l", "y")
+    has_late.close()
+    assert isinstance(wants_late.acquire(), Granted)
+
+
+def test_what_was_given_back_before_is_given_back_again(locked: Locked, store: Harness) -> None:
+    """Each time all is asked for and not to be had, nothing is left behind; also in a quorum."""
+    in_the_way = locked("x", "b"), locked("y", "a")
+    wants_all = locked("all", "a b")
+    grant = in_the_way[0].granted()
+    for _ in range(2):
+        assert held(wants_all.acquire()) == ("b", "x")
+    in_the_way[1].granted()
+    assert held(wants_all.acquire()) == ("a", "y")
+    assert isinstance(in_the_way[0].renew(grant), Renewed)
+    for one in in_the_way:
+        one.close()
+    granted = wants_all.granted()
+    assert isinstance(wants_all.renew(granted), Renewed)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronguard.core import messages
-from cronguard.core.messages import printable, render, signal_name, span
+from cronguard.core.messages import render
 from cronguard.core.spec import JobSpec, Owner
+from cronguard.core.words import printable, signal_name, span
 
 RUN = "0123456789abcdef" * 2
 SPEC = JobSpec(name="backup", command=["x", "canary"], store="redis://:canary@h", timeout=60_000,
@@ -61,6 +62,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "record_kept_nowhere": {"why": "no space left on device"},
     "records_set_aside": {"count": 2, "path": "/x/outbox/a.json.aside"},
     "spill_failed": {"why": "no space left on device"},
+    "name_shared": {},
     "odd_rule": {"why": "--once 7m does not divide a day evenly"},
     "tls_unverified": {"store": "rediss://10.0.0.5:6379/0"},
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -77,6 +79,16 @@ def test_a_block_is_recorded_as_a_run_is(lab: Lab) -> None:
     assert record["cpu_user_ms"] is None, "nobody knows the block's alone"
     with pytest.raises(LeaseLost, match="given back"):
         lease.check()
+
+
+def test_a_block_is_seen_as_a_run_is(lab: Lab) -> None:
+    """`status`, `ps` and `stuck`: it runs, nothing is wrong, and what it uses is not told apart."""
+    with guard("job"):
+        (row,) = json.loads(lab.call("ps", "--json").stdout)
+        assert (row["job"], row["pid"], row["usage"]) == ("job", os.getpid(), None)
+        assert b"running" in lab.call("status", "job").stdout
+        left = json.loads(lab.call("stuck", "--json").stdout)
+        assert not [one for one in left if one.get("job") == "job"]
 
 
 def test_an_exception_fails_the_run_and_passes_through(lab: Lab) -> None:
@@ -272,6 +284,73 @@ def test_an_operator_stops_what_waits(lab: Lab) -> None:
     ]
 
 
+def test_a_run_replaces_it(lab: Lab) -> None:
+    """`--replace` asks the block to end, and starts when it has."""
+    with ending(Stopped, "asked to stop: replaced by "), guard("job") as lease:
+        run = lab.start("run", "-n", "job", "--replace", "--", "true")
+        until_raised(Stopped, lease)
+        lease.check()
+    assert run.wait(30) == 0
+    newest, replaced = lab.records("job")
+    assert (newest["outcome"], replaced["outcome"]) == ("succeeded", "stopped")
+    assert replaced["reason"] == "replaced"
+
+
+def test_it_replaces_a_run(lab: Lab) -> None:
+    """With `replace` the holder is asked to end, and the block begins when it is dead."""
+    held = lab.start_ready("run", "-n", "job", "--", "sh", "-c", "echo ready; exec sleep 60")
+    with guard("job", replace=True):
+        assert held.wait(20) == 143
+    assert [record["outcome"] for record in lab.records("job")] == ["succeeded", "stopped"]
+
+
+def test_locks_that_jobs_share(lab: Lab) -> None:
+    """A guard and a run of two jobs that name one further lock exclude each other."""
+    with guard("one", lock="db"):
+        assert lab.call("run", "-n", "two", "--lock", "db", "-E", "9", "--", "true").returncode == 9
+        with pytest.raises(Skipped):
+            guard("three", lock=["disk", "db"]).__enter__()
+        with guard("three", lock=["disk"]):
+            pass
+    assert lab.call("run", "-n", "two", "--lock", "db", "--", "true").returncode == 0
+
+
+class Broken(BlockKeeper):
+    """A keeper with a bug, which shows while the block runs."""
+
+    def _tick(self) -> None:
+        if self.lease is not None:
+            raise ZeroDivisionError(f"of {self.spec.store}")
+        super()._tick()
+
+
+def test_a_keeper_that_breaks_is_a_lost_lease(
+    lab: Lab, caplog: pytest.LogCaptureFixture, own_server: Server
+) -> None:
+    """Nobody renews any more: that is told and logged, without secrets, and nothing hangs."""
+    store = own_server.tcp_url.replace("redis://", "redis://app:hunter22@")
+    own_server.do("ACL", "SETUSER", "app", "on", ">hunter22", "~*", "&*", "+@all")
+    told: list[Stopped] = []
+    flags = {"name": ["job"], "store": [store], "ttl": ["10s"]}
+    keeper = Broken(from_code(flags, os.environ, "required"), told.append)
+    with caplog.at_level(logging.WARNING, "cronguard"):
+        keeper.start()
+        keeper.settled.wait()
+        assert keeper.lease is not None
+        error = until_raised(LeaseLost, keeper.lease)
+        until("the callback", lambda: told)
+        assert "nobody renews the lock any more: ZeroDivisionError: of redis://app:***@" in str(
+            error
+        )
+        assert "please report it" in caplog.text
+        keeper.over.wait()
+        assert Path("/proc/self/timers").read_text(), "the kernel still sees to it"
+        keeper.end(None)
+        keeper.over.wait()
+    assert not Path("/proc/self/timers").read_text()
+    assert "hunter22" not in caplog.text
+
+
 def test_an_operator_unlocks_it(lab: Lab) -> None:
     """The lock may be another's at once: LeaseLost, on record, and nothing is given back."""
     told: list[Stopped] = []
@@ -307,6 +386,18 @@ def test_a_block_that_never_checks_is_told_at_its_end(lab: Lab) -> None:
         until_raised(TimedOut, lease)
         raise KeyError
     assert lab.records("job")[0]["outcome"] == "timed_out"
+
+
+def test_the_callback_has_the_signals_of_the_program(lab: Lab) -> None:
+    """The keeper's thread blocks all; a process that a callback starts must not begin so."""
+    masks: list[set[int]] = []
+
+    def note(_: Stopped) -> None:
+        masks.append({int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
+
+    with ending(TimedOut), guard("job", timeout="10ms", on_lost=note):
+        until("the callback", lambda: masks)
+    assert masks == [set()]
 
 
 def test_a_block_that_does_not_end_is_told_of(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -429,6 +520,31 @@ def test_variables_and_files_count_as_for_a_run(lab: Lab, monkeypatch: pytest.Mo
         raise AssertionError("it must not run")
 
 
+def test_a_timeout_that_the_jobs_runs_suggest(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """`auto`: none while too few are known, and says so; then the one that `stats` shows."""
+    with caplog.at_level(logging.INFO, "cronguard"), guard("job", timeout="auto") as lease:
+        assert lease._run.spec.timeout is None
+        assert "job: " in caplog.text
+    for _ in range(20):
+        with guard("job"):
+            pass
+    with guard("job", timeout="auto") as lease:
+        assert lease._run.spec.timeout is not None
+
+
+def test_the_record_says_when_the_job_is_due(lab: Lab) -> None:
+    """So that `check` finds one that is overdue, as for runs."""
+    with guard("job", schedule="0 4 * * *", tz="Europe/Berlin"):
+        pass
+    assert lab.call("run", "-n", "other", "--schedule", "0 4 * * *", "--tz", "Europe/Berlin",
+                    "--", "true").returncode == 0  # fmt: skip
+    (guarded,), (run,) = lab.records("job"), lab.records("other")
+    assert set(guarded) == set(run)
+    announced = [name for name in run if run[name] and "Berlin" in str(run[name])]
+    assert announced
+    assert all(guarded[name] == run[name] for name in announced if name != "command")
+
+
 def test_slots_conflicts_slots_of_time_and_pauses(lab: Lab) -> None:
     """The rules for which run may start are those of runs."""
     with guard("wide", slots=2), guard("wide", slots=2):
@@ -442,6 +558,8 @@ def test_slots_conflicts_slots_of_time_and_pauses(lab: Lab) -> None:
     with pytest.raises(Skipped) as done:
         guard("job", once="4d").__enter__()
     assert (done.value.reason, lab.skips("job")[0]["reason"]) == ("slot_done", "slot_done")
+    with guard("job", once="4d", force_slot=True):
+        pass
     assert lab.call("pause", "job").returncode == 0
     with pytest.raises(Skipped) as paused:
         guard("job").__enter__()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 
-from tests.process.lab import Lab
+from tests.process.lab import Lab, until
 from tests.process.test_contention import UPDATE
 from tests.process.witness import TTL, Guarded, holder
 
@@ -96,3 +96,15 @@ def test_rules_of_the_configuration(lab: Lab) -> None:
     wrong = lab.call("run", "-n", "a", "--lock", "@db", "--", "true")
     assert wrong.returncode == 125
     assert b"--lock: '@db' is not a lock's name" in wrong.stderr
+
+
+def test_the_proof_of_death_is_kept_for_the_other_leases(lab: Lab) -> None:
+    """A job that takes over one lock of a dead run leaves the rest of it to whoever needs that."""
+    locks = ("--lock", "db", "--lock", "net")
+    one = Guarded(lab, *LONG, *locks, job="backup").ready()
+    os.kill(one.pid, signal.SIGKILL)
+    one.status()
+    until("its tree to be dead", lambda: [*(lab.state / "dead").glob("*")])
+    for job, *more in (("report", "--lock", "db"), ("sync", "--lock", "net"), ("backup", *locks)):
+        done = lab.call("run", "-n", job, *LONG, *more, "-E", "9", "--", "true")
+        assert done.returncode == 0, (job, done.stderr)

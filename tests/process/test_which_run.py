@@ -68,6 +68,18 @@ def _catches(path: str, signum: int) -> bool:
     return bool(int(mask, 16) >> (signum - 1) & 1)
 
 
+def test_commands_that_take_turns_under_one_name_are_told_so(lab: Lab) -> None:
+    """C5: each of them, from its second turn on; a new version and a run by hand are none."""
+    told = []
+    for word in "aabaabbabcdef":
+        done = lab.call("run", "-n", "job", "--", "echo", word)
+        assert done.returncode == 0, done.stderr
+        told.append(b"take turns" in done.stderr)
+    turns = [word for word, said in zip("aabaabbabcdef", told, strict=True) if said]
+    assert turns == ["b", "a", "b"]
+    assert lab.call("run", "-n", "other", "--", "echo", "a").stderr == b""
+
+
 # -- slots ----------------------------------------------------------------------------------------
 
 ONCE = ("--once", "4d")
@@ -152,6 +164,7 @@ def test_a_run_that_was_killed_leaves_its_slot(lab: Lab) -> None:
     run = lab.start_ready(*args, "sh", "-c", HOLD)
     guardian = lab.guardian_of(run.pid)
     other = {"CRONGUARD_STATE_DIR": lab.env["CRONGUARD_STATE_DIR"]}
+    os.kill(run.pid, signal.SIGSTOP)  # or it may still close its record, as failed
     for pid in (guardian, run.pid):
         os.kill(pid, signal.SIGKILL)
     run.communicate(timeout=60)

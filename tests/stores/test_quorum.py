@@ -237,6 +237,20 @@ def test_of_many_that_ask_at_once_exactly_one_starts(trio: list[Server], run: Cl
             one.store.close()
 
 
+def test_after_an_undone_grant_a_minority_is_given_back_too(
+    trio: list[Server], run: Claims
+) -> None:
+    """As for a further lock: what was undone was not the run's end, and all holds as before."""
+    one = run().granted()
+    assert isinstance(one.ask(Close(None, outcome="", ended_wall=0)), Closed)
+    one.heard()
+    run().granted()
+    trio[2].do("DEL", KEY)
+    assert isinstance(one.acquire(), Held)
+    one.heard()
+    assert trio[2].do("EXISTS", KEY) == 0
+
+
 def test_a_higher_token_of_one_server_becomes_that_of_all(trio: list[Server], run: Claims) -> None:
     """R19: clocks differ by an hour, and tokens rise whichever servers make up the majority."""
     ahead = int(time.time() * 1000) + 3_600_000

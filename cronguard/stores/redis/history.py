@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 
 from cronguard.core.decode import readable
-from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
 from cronguard.core.spec import is_job_name
+from cronguard.core.words import printable
 from cronguard.stores.address import parse
 from cronguard.stores.contract import Damaged, Lease, Overview, StoreDown, StoreRefused
 from cronguard.stores.redis import calls, damage, faults, keys, seen
