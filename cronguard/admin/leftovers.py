@@ -133,6 +133,8 @@ class Search:
         held = {lease.owner.run_id for lease in leases if not lease.released}
         for lease in leases:
             self._add(self._judged(lease))
+        if any(one.dead for one in self.found):
+            self._further_locks()
         here = {tree.run_id: tree for tree in running if tree.run_id not in held}
         for job, record in records:
             tree = here.get(str(record.get("run_id")))
@@ -181,6 +183,16 @@ class Search:
             records += [(job, record) for job in some for record in left.get(job, [])]
             leases += self._leases(some)
         return leases, records
+
+    def _further_locks(self) -> None:
+        """Look for the further locks that dead runs left; only then, as it is at each key."""
+        try:
+            locks = self._history.locks()
+        except StoreRefused as error:
+            self.notes.append(f"locks of --lock are not looked for: {error}")
+            return
+        for lease in self._leases(locks):
+            self._add(self._judged(lease))
 
     def _leases(self, jobs: list[str]) -> list[Lease]:
         try:

@@ -330,6 +330,13 @@ class History(Protocol):
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
 
+    def locks(self) -> list[str]:
+        """Return the further locks (`--lock`) that may be held, with their mark, sorted.
+
+        Each can be given to `leases` and the like in the place of a job. In Redis this looks at
+        every key of the server.
+        """
+
     def left_behind(self, jobs: list[str]) -> dict[str, list[dict[str, object]]]:
         """Return the records that say `running` though their run has no lease. Changes nothing.
 

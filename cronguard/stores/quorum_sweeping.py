@@ -24,6 +24,10 @@ class Sweeping:
     _each: Callable[..., list[Any]]
     _merged: Callable[[str, list[Record]], list[Record]]
 
+    def locks(self) -> list[str]:
+        """Return the further locks that any server has."""
+        return sorted({name for found in self._each(lambda one: one.locks()) for name in found})
+
     def left_behind(self, jobs: list[str]) -> dict[str, list[Record]]:
         """Return the records that say `running`, and whose run most servers have no lease of."""
         answers = self._each(lambda server: server.left_behind(jobs))

@@ -190,6 +190,24 @@ def test_nothing_of_ours_is_a_stray(run: NewRun, store: Harness, history: Steeri
     assert history.strays(f"{store.namespace}:*") == []
 
 
+def test_further_locks_are_found_and_freed_as_a_jobs(run: NewRun, history: Steering) -> None:
+    """`--lock`: they have no records, and are no jobs; who takes one next keeps it."""
+    assert f"{LOCK_MARK}disk" not in history.locks()
+    run().granted()
+    one = run(f"{LOCK_MARK}disk")
+    one.granted()
+    assert f"{LOCK_MARK}disk" in history.locks()
+    assert history.jobs() == [JOB]
+    [lease] = history.leases(history.locks())[f"{LOCK_MARK}disk"]
+    assert lease.owner.run_id == one.id
+    assert history.unlock(lease, "alice")
+    history.close_left_behind(f"{LOCK_MARK}disk")
+    two = run(f"{LOCK_MARK}disk")
+    grant = two.granted()
+    assert not history.unlock(lease, "alice")
+    assert isinstance(two.renew(grant), Renewed)
+
+
 def test_a_lease_that_ends_in_time_is_not_bound(run: NewRun, history: Steering) -> None:
     """Nor is one that changed hands."""
     one = run()

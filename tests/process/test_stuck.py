@@ -46,6 +46,22 @@ def test_the_lock_of_a_killed_keeper_is_freed(lab: Lab) -> None:
     assert [one["outcome"] for one in lab.records(job_of(lab))] == ["succeeded", "abandoned"]
 
 
+def test_the_further_locks_of_a_killed_keeper_are_freed(lab: Lab) -> None:
+    """L17: another job that shares one need not wait for its end."""
+    run = guarded(lab, "--ttl", "30m", "--lock", "disk", "--lock", "tape")
+    run_id = holder(lab, job_of(lab))
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    until("the guardian's mark", (lab.state / "dead" / run_id).exists)
+    done = lab.call("clean", "--force")
+    assert (done.returncode, done.stdout.count(b"freed the lock")) == (0, 3), done.stderr
+    for name in (b"@disk", b"@tape", job_of(lab).encode()):
+        assert name + b": run " in done.stdout
+    other = {"CRONGUARD_STATE_DIR": str(lab.folder / "elsewhere")}
+    argv = ("run", "-n", "other", "--ttl", "30m", "--lock", "disk", "-E", "9", "--", "true")
+    assert lab.call(*argv, env=other).returncode == 0
+
+
 def test_many_cleans_at_once_do_it_once(lab: Lab) -> None:
     """From a timer on every host: each ends with 0, one of them frees the lock."""
     run = guarded(lab, "--ttl", "30m")

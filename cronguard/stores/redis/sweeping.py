@@ -42,6 +42,15 @@ class Sweeping:
     _run_each: Callable[..., dict[str, Any]]
 
     @understood
+    def locks(self) -> list[str]:
+        """Return the further locks that are held, by SCAN."""
+        before, after = keys.prefix(self._namespace, f"{LOCK_MARK} ").split(" ")
+        pattern = f"{globbed(before)}*{globbed(after)}l:0"
+        found = [_text(key) for page in self._pages(pattern, "") for key in page]
+        names = {key[len(before) : -len(f"{after}l:0")] for key in found}
+        return sorted([f"{LOCK_MARK}{name}" for name in names if is_job_name(name)])
+
+    @understood
     def left_behind(self, jobs: list[str]) -> dict[str, list[dict[str, object]]]:
         """Return the records that say `running` though their run has no lease."""
         return {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cronguard.core.decode import readable
+from cronguard.core.spec import LOCK_MARK, is_job_name
 from cronguard.stores.contract import Lease, Stray
 from cronguard.stores.sqlite.bell import ring
 from cronguard.stores.sqlite.engine import Connection
@@ -31,6 +32,13 @@ class Sweeping:
     _read: Callable[..., Any]
     _write: Callable[..., Any]
     _job: Callable[[Connection, str], int]
+
+    def locks(self) -> list[str]:
+        """Return the further locks that ever were held."""
+        query = "SELECT name FROM jobs WHERE namespace = ? AND substr(name, 1, 1) = ? ORDER BY name"
+        key = (self._namespace, LOCK_MARK)
+        found = self._read(lambda db, _: [name for (name,) in db.execute(query, key)])
+        return [name for name in found if isinstance(name, str) and is_job_name(name[1:])]
 
     def left_behind(self, jobs: list[str]) -> dict[str, list[dict[str, object]]]:
         """Return the records that say `running` though their run has no lease."""
