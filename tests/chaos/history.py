@@ -225,6 +225,21 @@ class History:
         return found
 
     @cached_property
+    def by_lock(self) -> dict[str, list[Run]]:
+        """Return the runs that had each of the locks that jobs share, in order of beginning."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            lock = run.asked.option("--lock") if run.asked is not None else None
+            if lock is not None:
+                found.setdefault(lock, []).append(run)
+        return found
+
+    def rivals(self, asked: Asked) -> list[Run]:
+        """Return the runs that may be in the way of what is asked for."""
+        lock = asked.option("--lock")
+        return self.by_job.get(asked.job, []) + self.by_lock.get(lock or "", [])
+
+    @cached_property
     def records_of(self) -> dict[str, list[Record]]:
         """Return the records by run id: one each, if all is well."""
         found: dict[str, list[Record]] = {}

@@ -249,6 +249,12 @@ def _starts(
     return steps
 
 
+def lock_of(job: str) -> str:
+    """Return the lock that a job shares with its neighbour; every second pair of jobs has one."""
+    pair = int(job.rpartition("-")[2]) // 2
+    return f"pair-{pair}" if pair % 2 else ""
+
+
 def _start(chance: random.Random, store: str, number: int, job: str, at_ms: int) -> Start:
     kind = chance.choice(TREES)
     for_ms = chance.randint(20, 400)
@@ -264,6 +270,8 @@ def _start(chance: random.Random, store: str, number: int, job: str, at_ms: int)
     isolation = chance.choice(("",) * 9 + ("group", "cgroup", "pidns"))
     if isolation:
         options += ["--isolation", isolation]
+    if lock := lock_of(job):
+        options += ["--lock", lock]
     options += safely(store)
     ending = chance.choice(("0",) * 7 + ("1", "7", "signal"))
     return Start(

@@ -67,6 +67,15 @@ def test_an_overlap_of_a_daemons_last_nanosecond_is_found() -> None:
     assert "1 ns later" in overlap.sentence
 
 
+def test_an_overlap_of_jobs_that_share_a_lock_is_found() -> None:
+    """Two jobs are one where a lock is shared, and only there."""
+    lock = ("--lock", "pair-1")
+    for others, wanted in ((lock, ["overlap"]), ((), []), (("--lock", "pair-3"), [])):
+        story = Story().run("one", *lock, roles=("child",)).run("two", *others)
+        story.relive(1, last_ns=story.lives[2].first_ns)
+        assert [kind for kind in kinds(story) if kind == "overlap"] == wanted
+
+
 def test_an_overlap_with_a_run_before_the_last_is_found() -> None:
     """A run that lives on beside several is seen beside each."""
     story = Story().run().run().run()

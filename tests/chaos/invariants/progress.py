@@ -66,17 +66,19 @@ def windows(history: History) -> Iterator[tuple[int, int, int]]:
 
 
 def was_held(history: History, asked: Asked) -> bool:
-    """Tell whether a run of the job lived while it was asked for, give or take the slack."""
+    """Tell whether a rival lived while it was asked for, give or take the slack."""
     until = history.end_ns if asked.exit_at is None else asked.exit_at
     return any(
         run.first_ns <= until + SLACK_NS and run.last_ns >= asked.at - SLACK_NS
-        for run in history.by_job.get(asked.job, [])
+        for run in history.rivals(asked)
     )
 
 
 def lived_beside(other: Asked, asked: Asked) -> bool:
     """Tell whether *other*, whose command was stopped before its first word, was there for it."""
-    if other.job != asked.job or asked.exit_at is None or other.exit_at is None:
+    lock = asked.option("--lock")
+    is_rival = other.job == asked.job or (lock is not None and lock == other.option("--lock"))
+    if not is_rival or asked.exit_at is None or other.exit_at is None:
         return False
     return other.at <= asked.exit_at and other.exit_at >= asked.at - SLACK_NS
 
