@@ -7,39 +7,21 @@ monitoring system shows nothing else.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from cronguard.admin.common import Here, wall_now, with_store
-from cronguard.admin.figures import Figures, Spread
 from cronguard.admin.output import say, say_json
-from cronguard.admin.pause import standing
-from cronguard.admin.unlock import seems_alive
-from cronguard.admin.verdict import (
-    OK,
-    UNKNOWN,
-    WORDS,
-    Expected,
-    Facts,
-    Finding,
-    Limits,
-    badness,
-    judge,
-)
-from cronguard.config import options as opt
-from cronguard.config import values
+from cronguard.admin.survey import Survey, with_limits
+from cronguard.admin.verdict import OK, UNKNOWN, WORDS, Finding, Limits, badness
 from cronguard.config.options import ConfigError
-from cronguard.config.resolve import Settings
-from cronguard.config.schedule import LOCAL, Schedule
-from cronguard.core.messages import printable
-from cronguard.core.record import KEPT_RUNS, KEPT_SKIPS
-from cronguard.stores.contract import Damaged, Overview, StoreDown
+from cronguard.core.words import printable
+from cronguard.stores.contract import StoreDown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import History
+    from cronguard.admin.verdict import Facts
 
 _TOLD = 5
 """So many jobs are told of on the line; --json has them all."""
@@ -79,45 +61,6 @@ def _answer(
     return level
 
 
-def facts_of(history: History, job: str, seen: Overview, limits: Limits, now: int) -> Facts:
-    """Return what is to be known of a job; its records are read only where they can matter."""
-    live = [lease for lease in seen.leases if not lease.released]
-    often = seen.counters.get("skips_since_run", 0) >= limits.skips
-    durations, skips = Spread([]), []
-    try:
-        if live:
-            durations = Figures(job, history.runs(job, KEPT_RUNS), {}).durations
-        if often:
-            skips = history.skips(job, KEPT_SKIPS)
-    except Damaged as error:
-        seen = Overview([], [], None, {}, {}, str(error))
-    return Facts(
-        job,
-        seen,
-        stale=[lease for lease in live if not seems_alive(lease)],
-        durations=durations,
-        skips=skips,
-        paused=standing(seen.paused, now) is not None,
-    )
-
-
-def expected_of(settings: Settings, job: str, at: int) -> Expected:
-    """Return what the configuration expects of *job* at that moment. Raises: ConfigError."""
-    settings.for_job(job)
-    timeout, expression = settings.value(opt.TIMEOUT), settings.value(opt.SCHEDULE)
-    longest = timeout if isinstance(timeout, int) else None
-    if expression:
-        schedule = Schedule(str(expression), str(settings.value(opt.TZ) or LOCAL))
-        [due], [following] = schedule.until(at, 1), schedule.after(at, 1)
-        return Expected(longest, due, following - due)
-    once = settings.raw(opt.ONCE)
-    period = settings.value(opt.ONCE)
-    in_job = settings.files is not None and settings.files.is_in_job(job, opt.ONCE.name)
-    if in_job and once and once[0] not in values.PLAIN_ONCE and isinstance(period, int) and period:
-        return Expected(longest, at // period * period, period)
-    return Expected(longest)
-
-
 def figures_of(facts: Facts, limits: Limits, now: int) -> dict[str, str]:
     """Return what is measured of one job, as the plugin convention writes it."""
     age = max(facts.ages(now).values(), default=0)
@@ -130,55 +73,18 @@ def figures_of(facts: Facts, limits: Limits, now: int) -> dict[str, str]:
     }
 
 
-def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
-    try:
-        return None if text is None else values.duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command(cls=Plugin)
 @click.argument("job", required=False, default="")
-@click.option(
-    "--failures",
-    type=click.IntRange(1),
-    default=3,
-    metavar="N",
-    show_default=True,
-    help="CRITICAL from so many failures in a row on; WARNING from one.",
-)
-@click.option(
-    "--skips",
-    type=click.IntRange(1),
-    default=3,
-    metavar="N",
-    show_default=True,
-    help="WARNING when so many in a row found the lock held.",
-)
-@click.option(
-    "--grace",
-    callback=_duration,
-    default="5m",
-    metavar="DUR",
-    show_default=True,
-    help="How late a run of a schedule may start.",
-)
-@click.option(
-    "--critical",
-    callback=_duration,
-    metavar="DUR",
-    help="CRITICAL when a run takes longer; else the job's timeout counts.",
-)
+@with_limits
 @with_store
-def command(
-    *, here: Here, job: str, failures: int, skips: int, grace: int, critical: int | None
-) -> int:
+def command(*, here: Here, job: str, limits: Limits) -> int:
     """Check all jobs (or JOB) for a monitoring system: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 
     Whether a job is overdue is told from the schedule (or the period of `once`) in its section of
-    the configuration.
+    the configuration, or else from the one that its newest run was started with. A heartbeat was a
+    near miss (WARNING) when a run was without one for three quarters of the time after which it is
+    stopped (of 21.5s, with the usual TTL), in one of the last 5 runs and of the last day.
     """
-    limits = Limits(failures, skips, grace, critical)
     try:
         return _check(here, job, limits)
     except (StoreDown, ConfigError) as error:
@@ -187,25 +93,19 @@ def command(
 
 def _check(here: Here, job: str, limits: Limits) -> int:
     now = wall_now()
-    settings = Settings(here.flags, os.environ)
+    survey = Survey(here, limits)
     with here.history(job) as history:
-        known = set(history.jobs())
-        known |= set(settings.files.jobs if settings.files is not None else ())
-        if not known or (job and job not in known):
-            what = f"{job}: no job of this name" if job else "no job"
-            text = f"{what} ever ran with {history.label}, or is in the configuration"
-            return _unknown(text, as_json=here.as_json)
-        seen = history.overview([job] if job else sorted(known))
-        every = [facts_of(history, name, one, limits, now) for name, one in seen.items()]
-    judged = {
-        facts.job: judge(facts, limits, expected_of(settings, facts.job, now - limits.grace), now)
-        for facts in every
-    }
-    found = [finding for findings in judged.values() for finding in findings]
-    bad = sum(map(bool, judged.values()))
-    figures = figures_of(every[0], limits, now) if job else {}
+        every = survey.of(history, job, now)
+        label = history.label
+    if not every:
+        what = f"{job}: no job of this name" if job else "no job"
+        text = f"{what} ever ran with {label}, or is in the configuration"
+        return _unknown(text, as_json=here.as_json)
+    found = [finding for one in every for finding in one.findings]
+    bad = sum(bool(one.findings) for one in every)
+    figures = figures_of(every[0].facts, limits, now) if job else {}
     figures |= {"jobs": str(len(every)), "bad": str(bad)}
-    paused = sum(facts.paused for facts in every)
+    paused = sum(one.facts.paused for one in every)
     well = (
         f"{job}: well"
         if job

@@ -9,8 +9,8 @@ from cronguard.admin import check_config, render
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding
 from cronguard.core import lease
 from cronguard.core.lease import LeaseTimes
-from cronguard.core.messages import span
 from cronguard.core.redact import mask_urls
+from cronguard.core.words import span
 from cronguard.runtime import outbox, selftest
 
 TYPE_CHECKING = False

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from cronguard.admin import render
 from cronguard.admin.common import wall_now
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding
-from cronguard.core.messages import span
+from cronguard.admin.sharing import LOOK_BACK, sharing
+from cronguard.core.words import span
 from cronguard.stores.address import parse_all
 from cronguard.stores.contract import Damaged
 
@@ -25,9 +25,7 @@ _FULL_PERCENT = 90
 _SENTINELS = 3
 _ROOM_BYTES = 10 << 20
 _JOBS_MS = 2_000
-_LOOK_BACK = 20
 _NAMED = 3
-_SHOWN = 60
 _GRANT_INFO = "grant it +info"
 
 
@@ -213,8 +211,7 @@ def _sqlite(facts: Facts) -> list[Finding]:
 
 
 def _mb(size: object) -> str:
-    count = render.number(size)
-    return f"{count / 1_048_576:.1f} MB" if count >= 1_048_576 else f"{count / 1024:.0f} kB"
+    return render.size(render.number(size))
 
 
 # -- the jobs in it -------------------------------------------------------------------------------
@@ -234,7 +231,7 @@ def names(history: History) -> list[Finding]:
             break
         looked_at += 1
         try:
-            records = [*history.runs(job, _LOOK_BACK), *history.skips(job, _LOOK_BACK)]
+            records = [*history.runs(job, LOOK_BACK), *history.skips(job, LOOK_BACK)]
             history.paused(job)  # what else a run reads
         except Damaged as error:
             broken.setdefault(job, str(error))
@@ -250,28 +247,3 @@ def names(history: History) -> list[Finding]:
     text = f"different commands under one name: {'; '.join(shared[:_NAMED])}{more}"
     todo = "they keep each other from running, so give each its own --name"
     return [*damaged, Finding("job names", WARNING, text, todo)]
-
-
-def sharing(records: list[render.Record]) -> list[str]:
-    """Return the commands that take turns among *records* of one job, or nothing."""
-    asked = [record.get("queued_at") or record.get("started_at") for record in records]
-    dated = [(render.wall_ms(at) or 0, one) for at, one in zip(asked, records, strict=True)]
-    order = sorted(dated, key=lambda one: one[0])
-    turns: list[tuple[str, str]] = []
-    for _, record in order:
-        said = render.word(record.get("command"))
-        if said != "-" and (not turns or turns[-1][0] != said):
-            turns.append((said, render.word(record.get("host"))))
-    seen = list(dict.fromkeys(said for said, _ in turns))
-    if len(turns) == len(seen):
-        return []
-    hosts = dict(turns)
-    return [f"`{_cut(said, seen)}` (on {hosts[said]})" for said in seen[:2]]
-
-
-def _cut(said: str, others: list[str]) -> str:
-    """Return the part of a command that tells it from the others."""
-    same = len(os.path.commonprefix(others))  # noqa: RUF071 - characters are what is meant
-    begin = max(same - _SHOWN // 2, 0) if same > _SHOWN // 2 else 0
-    cut = said[begin : begin + _SHOWN]
-    return ("…" if begin else "") + cut + ("…" if len(said) > begin + _SHOWN else "")

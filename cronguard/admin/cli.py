@@ -16,23 +16,30 @@ from cronguard.admin.output import say_error
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.core import exits
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 from cronguard.stores.contract import Damaged, StoreDown
 
 _COMMANDS = {
     "run": "Guard one run of a command.",
     "status": "Show each job: running or not, by whom, and how the last run ended.",
     "ps": "Show the runs that are under way.",
+    "top": "Show what runs, and who waits, as it changes.",
     "history": "Show the runs that were.",
     "show": "Show everything about one run.",
     "logs": "Show the output that was kept of a run.",
     "why": "Explain the last skip or failure of a job, and what to do.",
     "stats": "Show how often jobs succeed, how long they take, and a timeout that fits.",
+    "health": "Tell in JSON whether jobs are healthy, and why not.",
     "check": "Check jobs for a monitoring system (plugin convention).",
     "stop": "Ask a run to stop, wherever it is.",
     "pause": "Let no run of a job start until it is resumed, or for a while.",
     "resume": "Let a paused job run again.",
     "unlock": "Take the lock of a job away from a run that is gone.",
+    "stuck": "Show what is left over: locks, records, processes and keys.",
+    "clean": "Clear what is left over and proven dead.",
+    "prune": "Forget old records.",
+    "reset": "Forget all about a job, or about all jobs.",
+    "fence": "Run a command, if no newer run has touched what it writes to.",
     "export": "Write what is recorded, for other programs.",
     "doctor": "Check store, timing and kernel: can runs be guarded here?",
     "crontab": "Show, guard and check the lines of crontabs.",
@@ -80,7 +87,7 @@ def main(argv: list[str]) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return exits.USAGE
     except click.UsageError as error:
-        return say_error(_usage_text(error, "cronguard"), exits.USAGE)
+        return say_error(_usage_text(error, "cronguard"), _usage_status(error))
     except ConfigError as error:
         return say_error(str(error), exits.USAGE)
     except (KeyboardInterrupt, click.Abort):
@@ -108,6 +115,11 @@ def _bug_text(error: Exception) -> str:
     if os.environ.get("CRONGUARD_DEBUG"):
         return said + redact.text("".join(format_exception(error)).rstrip(), settings.secrets)
     return said + "  Set CRONGUARD_DEBUG=1 for the details, and report them."
+
+
+def _usage_status(error: click.UsageError) -> int:
+    """Return the status of wrong usage: commands that stand before another have their own."""
+    return int(getattr(error.ctx.command if error.ctx else None, "usage_status", exits.USAGE))
 
 
 _CHECK_STORE = (
@@ -144,7 +156,9 @@ def _usage_text(error: click.UsageError, path: str) -> str:
     if "; did you mean" in text:
         return text
     if isinstance(error, click.MissingParameter) and error.param is not None and error.ctx:
-        return f"{error.param.make_metavar(error.ctx)} is missing; see `{path} --help`"
+        is_option = isinstance(error.param, click.Option)
+        what = error.param.opts[-1] if is_option else error.param.make_metavar(error.ctx)
+        return f"{what} is missing; see `{path} --help`"
     if isinstance(error, click.BadParameter) and error.param is not None:
         return (
             f"{error.param.opts[-1]}: {printable(error.message.rstrip('.'))}; see `{path} --help`"

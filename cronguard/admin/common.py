@@ -19,8 +19,8 @@ from cronguard.config.options import ConfigError
 from cronguard.config.parser import SAID
 from cronguard.config.resolve import place
 from cronguard.core import exits
-from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
+from cronguard.core.words import printable
 from cronguard.runtime.identity import user_name
 from cronguard.stores.contract import StoreDown
 from cronguard.stores.open import open_history
@@ -81,17 +81,22 @@ def click_option(option: Option) -> Callable[[Callable[..., T]], Callable[..., T
 
 def with_store(function: Callable[..., int]) -> Callable[..., int]:
     """Give a command --store, --namespace, --config and --json, as one `Here`."""
+    json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+    return with_place(json_option(function))
+
+
+def with_place(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command --store, --namespace and --config, as one `Here`."""
 
     @wraps(function)
-    def command(*, as_json: bool, **given: object) -> int:
+    def command(*, as_json: bool = False, **given: object) -> int:
         texts = {option.name: given.pop(option.name) for option in _PLACE}
         flags = {
             name: [str(t) for t in said] for name, said in texts.items() if isinstance(said, tuple)
         }
         return function(here=Here({n: t for n, t in flags.items() if t}, as_json), **given)
 
-    json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-    wrapped: Callable[..., int] = json_option(command)
+    wrapped: Callable[..., int] = command
     for option in reversed(_PLACE):
         wrapped = click_option(option)(wrapped)
     return wrapped

@@ -16,7 +16,7 @@ from cronguard.config import paths
 from cronguard.config.resolve import Settings
 from cronguard.config.store import folder, mask
 from cronguard.core import exits
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 _USUAL = f"{paths.SYSTEM_CONFIG} for root, else ~/.config/cronguard/cronguard.toml"
 

@@ -28,7 +28,7 @@ from cronguard.config import options as opt
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.core import exits
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 T = TypeVar("T")
 _DEFAULT_PATH = "/usr/bin:/bin"

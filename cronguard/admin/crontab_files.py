@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from cronguard.config.options import ConfigError
 from cronguard.config.paths import state_folder
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 SYSTEM = "/etc/crontab"
 FOLDER = "/etc/cron.d"

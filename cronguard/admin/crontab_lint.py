@@ -14,7 +14,7 @@ from cronguard.config import comment
 from cronguard.config.comment import MARK
 from cronguard.config.options import OPTIONS, ConfigError
 from cronguard.config.values import duration_text
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 _DURATIONS = [
     option for option in OPTIONS if option.metavar.lstrip("[").startswith(("DUR", "PERIOD"))

@@ -17,7 +17,7 @@ from cronguard.config.resolve import Settings
 from cronguard.config.store import folder, mask
 from cronguard.core import exits
 from cronguard.core.lease import FULL_TTL_MS, LeaseTimes, ttl_problem
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 from cronguard.stores.contract import StoreDown, StoreRefused
 from cronguard.stores.open import open_history
 

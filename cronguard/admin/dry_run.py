@@ -10,7 +10,7 @@ from cronguard.config.store import mask
 from cronguard.config.values import duration_text, signal_name
 from cronguard.core import redact
 from cronguard.core.exits import DONE
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 
 import click
 
@@ -20,12 +21,13 @@ from cronguard.admin.common import ALL_KEPT, Here, say_damaged, with_store
 from cronguard.admin.filters import Filter, begun_at, with_filters
 from cronguard.admin.groups import Group
 from cronguard.admin.history import of_job, unknown
+from cronguard.admin.progress import each
 from cronguard.core.record import FIELDS
 from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cronguard.stores.contract import History
 
@@ -51,7 +53,7 @@ def csv_line(cells: list[str | int]) -> str:
 
 
 def records(
-    history: History, jobs: list[str], wanted: Filter, damage: list[str]
+    history: History, jobs: Iterable[str], wanted: Filter, damage: list[str]
 ) -> Iterator[render.Record]:
     """Yield what is kept of each job, newest first; note in *damage* what cannot be read."""
     for job in jobs:
@@ -61,6 +63,11 @@ def records(
             damage.append(str(error))
             continue
         yield from sorted(found, key=begun_at, reverse=True)
+
+
+def _shown(jobs: list[str]) -> Iterable[str]:
+    """Return *jobs*, with a bar; not where the records themselves show that it goes on."""
+    return jobs if sys.stdout.isatty() else each(jobs, "reading jobs")
 
 
 def _say_csv(found: Iterator[render.Record]) -> None:
@@ -100,6 +107,7 @@ def history_command(*, here: Here, jobs: tuple[str, ...], kind: str | None, want
     with here.history(jobs[0] if len(jobs) == 1 else "") as history:
         if no := unknown(history, jobs):
             return no
-        found = records(history, sorted(set(jobs)) or history.jobs(), wanted, damage)
+        wanted_jobs = sorted(set(jobs)) or history.jobs()
+        found = records(history, _shown(wanted_jobs), wanted, damage)
         (_say_csv if kind == "csv" else _say_json)(found)
     return say_damaged(damage)

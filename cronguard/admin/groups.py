@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 import click
 
-from cronguard.core.messages import printable
+from cronguard.core.words import printable
 
 
 class Group(click.Group):
@@ -18,7 +18,7 @@ class Group(click.Group):
         """Find the command, or refuse it. Raises: click.UsageError."""
         word = args[0]
         if word[:1] != "-" and self.get_command(ctx, word) is None:
-            near = get_close_matches(word, self.list_commands(ctx), 2)
+            near = get_close_matches(word, self.list_commands(ctx), 2, cutoff=0.7)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             shown = printable(word, 60)
             raise click.UsageError(f"there is no command `{ctx.command_path} {shown}`{hint}", ctx)

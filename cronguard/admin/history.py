@@ -17,8 +17,8 @@ from cronguard.admin.filters import Filter, begun_at, with_filters
 from cronguard.admin.output import say_json, say_table
 from cronguard.config.values import shown
 from cronguard.core import exits
-from cronguard.core.messages import span
 from cronguard.core.record import KEPT_SKIPS, SKIPPED
+from cronguard.core.words import span
 from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False

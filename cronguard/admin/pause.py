@@ -13,7 +13,7 @@ from cronguard.admin.common import Here, by, is_job, no_such_job, wall_now, with
 from cronguard.admin.output import say, say_json
 from cronguard.config import values
 from cronguard.core import exits
-from cronguard.core.messages import printable, span
+from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, tzinfo
 
-from cronguard.core.messages import printable, span
+from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ def word(value: object) -> str:
 def number(value: object) -> int:
     """Return a number of a record, or 0."""
     return value if isinstance(value, int) else 0
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it: `340 kB`, `12.3 MB`."""
+    return f"{count / 1_048_576:.1f} MB" if count >= 1_048_576 else f"{count / 1024:.0f} kB"
 
 
 def result(record: Mapping[str, object]) -> str:

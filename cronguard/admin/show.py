@@ -7,8 +7,8 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import Here, find_run, lease_of, wall_now, with_store
 from cronguard.admin.output import say, say_json
-from cronguard.core.messages import signal_name, span
 from cronguard.core.record import FIELDS
+from cronguard.core.words import signal_name, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from cronguard.admin import render
-from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, with_store
-from cronguard.admin.figures import LADDER, Figures, Spread, histogram
+from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_now, with_store
+from cronguard.admin.due import Dues
+from cronguard.admin.figures import LADDER, Figures, Period, Spread, histogram
 from cronguard.admin.output import say, say_json, say_table
+from cronguard.config.options import ConfigError
+from cronguard.config.resolve import Settings
 from cronguard.config.values import duration_text
 from cronguard.core.durations import ENOUGH_RUNS
-from cronguard.core.messages import printable, span
 from cronguard.core.record import KEPT_RUNS, SUCCEEDED
+from cronguard.core.words import printable, span
 from cronguard.stores.contract import Damaged
 
 TYPE_CHECKING = False
@@ -20,20 +25,31 @@ if TYPE_CHECKING:
 
     from cronguard.stores.contract import History
 
-_COLUMNS = ["JOB", "RUNS", "SUCCEEDED", "SKIPPED", "P50", "P95", "P99", "LONGEST GAP", "TIMEOUT"]
+_COLUMNS = [
+    *("JOB", "RUNS", "SUCCEEDED", "SKIPPED", "P50", "P95", "P99", "LONGEST GAP", "TIMEOUT"),
+    "PERIOD",
+]
 _BAR = 30
 
 
-def collect(history: History, jobs: list[str]) -> tuple[list[Figures], list[str]]:
+def collect(
+    history: History, jobs: list[str], dues: Dues, now: int
+) -> tuple[list[Figures], list[str]]:
     """Return the figures of each of *jobs*; besides, why some cannot be read."""
     found: list[Figures] = []
     damage: list[str] = []
     for job in jobs:
         try:
             counters = history.counters([job]).get(job, {})
-            found.append(Figures(job, history.runs(job, KEPT_RUNS), counters))
+            runs = history.runs(job, KEPT_RUNS)
         except Damaged as error:
             damage.append(str(error))
+            continue
+        try:
+            due = dues.of(job, runs[0] if runs else None)
+        except ConfigError:  # `config check` and `check` tell of it
+            due = None
+        found.append(Figures(job, runs, counters, Period(due, now) if due else None))
     return found, damage
 
 
@@ -46,11 +62,13 @@ def lines(figures: Figures) -> list[str]:
         f"{printable(figures.job)}: the last {_runs(figures.runs)}",
         f"  succeeded  {_rate(figures)}{_counts(others, '; ')}",
         f"  skipped    {total}{_counts(figures.skips, ': ')} (since the first run)",
+        f"  lock       {_locks(figures)}",
         f"  waited     {_spread(figures.waits)}",
         f"  lasted     {_spread(figures.durations)}",
         *[f"             {bar}" for bar in bars(figures.durations.values)],
         f"  heartbeat  longest gap {span(gap) if gap is not None else '-'}",
         f"  suggested  {_suggestion(figures)}",
+        *([f"  period     {_period(figures)}"] if figures.period else []),
     ]
 
 
@@ -80,6 +98,13 @@ def _counts(counts: Mapping[str, int], before: str) -> str:
     return before + text if text else ""
 
 
+def _locks(figures: Figures) -> str:
+    locks = figures.locks
+    waited = f" ({locks.queued} got it after waiting)" if locks.queued else ""
+    failed = f", failed {locks.failed} (no store)" if locks.failed else ", failed 0"
+    return f"acquired {locks.acquired}, contended {locks.contended}{waited}{failed}"
+
+
 def _spread(spread: Spread) -> str:
     pairs = (("p50", spread.p50), ("p95", spread.p95), ("p99", spread.p99))
     text = ", ".join(f"{name} {_span(ms)}" for name, ms in pairs)
@@ -95,7 +120,25 @@ def _suggestion(figures: Figures) -> str:
     if timeout is None:
         few = len(figures.durations.values)
         return f"nothing yet: {_runs(few)} succeeded, and it takes {ENOUGH_RUNS}"
-    return f"--timeout {duration_text(timeout)} (p95 + 50 %)"
+    warning = duration_text(figures.suggested_warning or 0)
+    return f"--timeout {duration_text(timeout)} (p95 + 50 %); from {warning} (p95) on, a warning"
+
+
+def _period(figures: Figures) -> str:
+    period, p95 = figures.period, figures.durations.p95
+    assert period is not None
+    text = f"{duration_text(period.ms)} ({period.source})"
+    if figures.period_too_short is None:
+        return text
+    if not figures.period_too_short:
+        return f"{text}: long enough"
+    return f"{text}: too short, as 5 % of its runs take longer than {_span(p95)}"
+
+
+def _short_period(figures: Figures) -> str:
+    if figures.period is None:
+        return "-"
+    return duration_text(figures.period.ms) + ", too short" * bool(figures.period_too_short)
 
 
 def row(figures: Figures) -> list[str]:
@@ -108,6 +151,7 @@ def row(figures: Figures) -> list[str]:
         str(sum(figures.skips.values())),
         *map(_span, (spread.p50, spread.p95, spread.p99, figures.longest_gap)),
         "-" if timeout is None else duration_text(timeout),
+        _short_period(figures),
     ]
 
 
@@ -117,12 +161,16 @@ def row(figures: Figures) -> list[str]:
 def command(*, here: Here, job: str) -> int:
     """Show how often each job (or JOB) succeeds, how long it takes, and a timeout that fits.
 
-    Durations are those of the runs that succeeded.
+    Durations are those of the runs that succeeded. The lock was contended where a run waited for
+    another, or was skipped for it (skips count since the first run); it failed where the store
+    could not be reached, or refused the run. The period is that of the schedule (or of `once`),
+    from the configuration or from what the newest run was started with.
     """
+    dues = Dues(Settings(here.flags, os.environ))
     with here.history(job) as history:
         if job and not is_job(history, job):
             return no_such_job(history, job)
-        found, damage = collect(history, [job] if job else history.jobs())
+        found, damage = collect(history, [job] if job else history.jobs(), dues, wall_now())
         label = history.label
     if here.as_json:
         told = [figures.as_json() for figures in found]

@@ -11,7 +11,7 @@ from cronguard.admin.common import Here, by, find_run, is_job, lease_of, with_st
 from cronguard.admin.output import say, say_error, say_json
 from cronguard.config import values
 from cronguard.core import exits
-from cronguard.core.messages import printable, span
+from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def wait_for_end(history: History, leases: list[Lease], limit_ms: int | None) ->
     return left
 
 
-def _limit(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+def limit(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+    """Return what `--timeout` says in ms, or None without it."""
     if text is None:
         return None
     try:
@@ -85,7 +86,7 @@ def _asked(lease: Lease) -> str:
 @click.command()
 @click.argument("what", metavar="JOB|RUN")
 @click.option("--wait", is_flag=True, help="Return only when it has ended.")
-@click.option("--timeout", callback=_limit, metavar="DUR", help="With --wait: no longer than this.")
+@click.option("--timeout", callback=limit, metavar="DUR", help="With --wait: no longer than this.")
 @with_store
 def command(*, here: Here, what: str, wait: bool, timeout: int | None) -> int:
     """Ask all runs of JOB, or the run whose id begins with RUN, to stop: TERM, then KILL."""

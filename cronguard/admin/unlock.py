@@ -15,7 +15,7 @@ from cronguard.admin.output import say, say_error, say_json
 from cronguard.admin.ps import start_record
 from cronguard.core import exits
 from cronguard.core.lease import TAKEOVER_MS, LeaseTimes
-from cronguard.core.messages import span
+from cronguard.core.words import span
 from cronguard.runtime import proof
 from cronguard.stores.contract import Damaged
 

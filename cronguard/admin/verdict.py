@@ -6,9 +6,11 @@ A paused job is neither overdue nor skipped too often: that is what it was pause
 from __future__ import annotations
 
 from cronguard.admin import render
-from cronguard.admin.figures import Spread
+from cronguard.admin.figures import IN_THE_WAY, Spread
 from cronguard.core.durations import ENOUGH_RUNS
-from cronguard.core.messages import span
+from cronguard.core.lease import FULL_TTL_MS, MIN_TTL_MS, TAKEOVER_MS, LeaseTimes
+from cronguard.core.record import LEASE_LOST
+from cronguard.core.words import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("ok", "warning", "critical", "unknown")
-CONTENDED = frozenset(("held", "wait_expired", "replaced"))
-"""The reasons of skips that say that runs are in each other's way."""
 EARLY_MS = 60_000
 """A run that began so long before it was due, at most, was the one: clocks differ."""
+RECENT_RUNS = 5
+_RECENT_MS = 86_400_000
+"""A near miss is told of while it is one of the last runs, and for a day."""
 
 
 class Finding:
@@ -49,14 +52,21 @@ class Limits:
 
 
 class Expected:
-    """What the configuration says: the longest run, and the moment before which one was due.
+    """What was said of a job: the longest run, and the moment before which one was due.
 
     `due` the last moment of the schedule up to now less the grace, None without a schedule · `gap`
-    from there to the next one; all in ms.
+    from there to the next one · `ttl` of its lease; all in ms.
     """
 
-    def __init__(self, timeout: int | None = None, due: int | None = None, gap: int = 0) -> None:
+    def __init__(
+        self,
+        timeout: int | None = None,
+        due: int | None = None,
+        gap: int = 0,
+        ttl: int = FULL_TTL_MS,
+    ) -> None:
         self.timeout = timeout
+        self.ttl = ttl
         self.due = due
         self.gap = gap
 
@@ -64,7 +74,8 @@ class Expected:
 class Facts:
     """What is known of a job: `seen` by the store, the `stale` of its leases, and its records.
 
-    `durations` those of its successes · `skips` its newest skips · `paused` whether a pause stands.
+    `durations` those of its successes · `skips` its newest skips · `recent` its newest runs, the
+    newest first · `paused` whether a pause stands.
     """
 
     def __init__(
@@ -75,6 +86,7 @@ class Facts:
         stale: list[Lease],
         durations: Spread,
         skips: list[Record],
+        recent: list[Record] | None = None,
         paused: bool = False,
     ) -> None:
         self.job = job
@@ -82,6 +94,7 @@ class Facts:
         self.stale = stale
         self.durations = durations
         self.skips = skips
+        self.recent = recent or []
         self.paused = paused
         self.live = [lease for lease in seen.leases if not lease.released]
 
@@ -98,7 +111,7 @@ class Facts:
         """Return how many runs since the last start found the lock held."""
         started = self.seen.counters.get("last_start", 0)
         return sum(
-            record.get("reason") in CONTENDED and (render.when_of(record) or 0) >= started
+            record.get("reason") in IN_THE_WAY and (render.when_of(record) or 0) >= started
             for record in self.skips
         )
 
@@ -111,6 +124,7 @@ def judge(facts: Facts, limits: Limits, expected: Expected, now: int) -> list[Fi
         *_failing(facts, limits),
         *_running(facts, limits, expected, now),
         *_stale(facts),
+        *_near_miss(facts, expected, now),
         *([] if facts.paused else _skipped(facts, limits)),
         *([] if facts.paused else _overdue(facts, expected, now)),
     ]
@@ -133,10 +147,10 @@ def _failing(facts: Facts, limits: Limits) -> list[Finding]:
 
 
 def _running(facts: Facts, limits: Limits, expected: Expected, now: int) -> list[Finding]:
-    longest = limits.critical if limits.critical is not None else expected.timeout
     usual = facts.durations.p95 if len(facts.durations.values) >= ENOUGH_RUNS else None
     found = []
     for run_id, age in facts.ages(now).items():
+        longest = _longest(facts.seen.records.get(run_id, {}), limits, expected)
         text = f"run {render.short(run_id)} is under way for {span(age)}"
         if longest is not None and age > longest:
             said = f"{text}, longer than {span(longest)}"
@@ -145,6 +159,14 @@ def _running(facts: Facts, limits: Limits, expected: Expected, now: int) -> list
             said = f"{text}; 95 % of its runs take {span(usual)} at most"
             found.append(Finding(facts.job, WARNING, "running", said))
     return found
+
+
+def _longest(record: Record, limits: Limits, expected: Expected) -> int | None:
+    """Return the longest that a run may take: by the flag, by its own record, or as configured."""
+    own = record.get("timeout_ms")
+    if limits.critical is not None:
+        return limits.critical
+    return own if type(own) is int else expected.timeout
 
 
 def _stale(facts: Facts) -> list[Finding]:
@@ -158,6 +180,29 @@ def _stale(facts: Facts) -> list[Finding]:
         )
         for lease in facts.stale
     ]
+
+
+def _near_miss(facts: Facts, expected: Expected, now: int) -> list[Finding]:
+    """Tell of a run that was nearly stopped as it was without a heartbeat for so long.
+
+    A live run is asked itself; its lease tells its TTL, which its records do not.
+    """
+    ttl = next((lease.px - TAKEOVER_MS for lease in facts.live), expected.ttl)
+    stopped_after = LeaseTimes(max(ttl, MIN_TTL_MS)).give_up_at(0)
+    near = stopped_after * 3 // 4
+    known = f"it is stopped after {span(stopped_after)} without one"
+    for lease in facts.live:
+        if near <= lease.quiet and lease not in facts.stale:
+            run = f"run {render.short(lease.owner.run_id)}"
+            text = f"near miss: {run} has had no heartbeat for {span(lease.quiet)}; {known}"
+            return [Finding(facts.job, WARNING, "heartbeat", text)]
+    for record in facts.recent:
+        gap, when = render.number(record.get("longest_gap_ms")), render.when_of(record) or 0
+        if near <= gap and now - when <= _RECENT_MS and record.get("outcome") != LEASE_LOST:
+            run = f"run {render.short(record.get('run_id'))}"
+            text = f"near miss: {run} had no heartbeat for {span(gap)}; {known}"
+            return [Finding(facts.job, WARNING, "heartbeat", text)]
+    return []
 
 
 def _skipped(facts: Facts, limits: Limits) -> list[Finding]:

@@ -12,16 +12,18 @@ from cronguard.admin import render
 from cronguard.admin.common import ALL_KEPT, Here, is_job, no_such_job, wall_now, with_store
 from cronguard.admin.output import say, say_json
 from cronguard.admin.pause import pause_json, pause_text, standing
+from cronguard.admin.sharing import LOOK_BACK, sharing
 from cronguard.core import record as rec
-from cronguard.core.messages import printable, signal_name, span
+from cronguard.core.words import printable, signal_name, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.stores.contract import History, Lease
+    from cronguard.stores.contract import Lease
 
 _STORE = "Check --store / CRONGUARD_STORE with `cronguard config show {job}`."
 _RESUME = "Let it run again with `cronguard resume {job}`."
 _LOGS = "See its output with `cronguard logs {run}`."
+_OWN_NAMES = "Give each command its own --name: under one they keep each other from running."
 ANY = "*"
 
 EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
@@ -29,7 +31,7 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "was skipped: another run held the lock ({holder})",
         (
             "Let it wait with --wait 10m; if the holder hangs, give the job a --timeout, "
-            "or `cronguard stop {job}`."
+            "or `cronguard stop {in_the_way}`."
         ),
     ),
     (rec.SKIPPED, "wait_expired"): (
@@ -118,6 +120,10 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "was not started: {host} cannot hold it as --isolation asks",
         "See what it can with `cronguard doctor` there, or leave it to --isolation auto.",
     ),
+    (rec.NOT_STARTED, "dead_man_required"): (
+        "was not started: the kernel of {host}, or its limits, refuse the dead man's timer",
+        "`ulimit -i` must not be 0 there; or do without it: --dead-man auto.",
+    ),
     (rec.NOT_STARTED, "store_denied"): (
         "was not started: the store refused it for good (password or permissions)",
         _STORE,
@@ -169,6 +175,7 @@ def _facts(record: render.Record, now: int) -> dict[str, str]:
         "signal": signal_name(signum) if signum else "-",
         "ended": _ended(signum, status) + _tries(render.number(record.get("attempt"))),
         "holder": _holder(holder, now) if isinstance(holder, dict) else "it is not known whose",
+        "in_the_way": _job_of(holder) or render.word(record.get("job")),
         "waited": span(wait),
         "lasted": span(lasted),
     }
@@ -187,11 +194,17 @@ def _tries(attempts: int) -> str:
     return f" in the last of {attempts} attempts" if attempts > 1 else ""
 
 
+def _job_of(holder: object) -> str:
+    """Return the job of a run that had a lock which jobs share."""
+    is_named = isinstance(holder, dict) and holder.get("job")
+    return render.word(holder["job"]) if isinstance(holder, dict) and is_named else ""
+
+
 def _holder(holder: dict[str, object], now: int) -> str:
-    lock = f"the lock {render.word(holder['lock'])}: " if holder.get("lock") else ""
-    parts = [f"{lock}{render.word(holder.get('host'))}"]
-    if lock and holder.get("job"):
-        parts.append(f"job {render.word(holder['job'])}")
+    parts = [render.word(holder.get("host"))]
+    if holder.get("lock"):
+        words = (f"the lock {render.word(holder['lock'])}", f"job {_job_of(holder) or '-'}")
+        parts = [f"{words[0]}: {words[1]}", *parts]
     if holder.get("pid"):
         parts.append(f"pid {render.word(holder['pid'])}")
     if holder.get("run_id"):
@@ -201,10 +214,10 @@ def _holder(holder: dict[str, object], now: int) -> str:
     return ", ".join(parts)
 
 
-def last_trouble(history: History, job: str) -> render.Record | None:
-    """Return the newest record of *job* that is a skip or a failure."""
-    failed = [r for r in history.runs(job, ALL_KEPT) if rec.is_failure(str(r.get("outcome")))]
-    found = [*failed[:1], *history.skips(job, 1)]
+def last_trouble(runs: list[render.Record], skips: list[render.Record]) -> render.Record | None:
+    """Return the newest record of a job that is a skip or a failure; both newest first."""
+    failed = [r for r in runs if rec.is_failure(str(r.get("outcome")))]
+    found = [*failed[:1], *skips[:1]]
     return max(found, key=lambda r: render.when_of(r) or 0, default=None)
 
 
@@ -231,19 +244,30 @@ def command(*, here: Here, job: str) -> int:
     with here.history(job) as history:
         if not is_job(history, job):
             return no_such_job(history, job)
-        trouble = last_trouble(history, job)
+        runs, skips = history.runs(job, ALL_KEPT), history.skips(job, LOOK_BACK)
         leases = history.leases([job]).get(job, [])
         last, counters = history.last([job]).get(job), history.counters([job]).get(job, {})
         left = history.paused(job)
     now = wall_now()
+    trouble = last_trouble(runs, skips)
+    commands = sharing([*runs[:LOOK_BACK], *skips])
     pause = standing(left, now)
     what, todo = explain(trouble, now) if trouble else (f"{job}: no skip or failure is kept.", "")
     then = since_then(leases, last, counters)
     if pause:
         then = f"It is {pause_text(pause, now)}. {then}"
         todo = todo if f"resume {job}" in todo else f"{todo} {_RESUME.format(job=job)}".strip()
+    if commands:
+        then += f" Different commands take turns under this name: {' and '.join(commands)}."
+        todo = f"{todo} {_OWN_NAMES}".strip()
     if here.as_json:
-        doing = {"why": what, "now": then, "do": todo or None, "paused": pause_json(pause)}
+        doing = {
+            "why": what,
+            "now": then,
+            "do": todo or None,
+            "commands": commands,
+            "paused": pause_json(pause),
+        }
         say_json({"job": job, **doing, "record": trouble})
     else:
         say("\n  ".join(part for part in (printable(what, 2000), then, todo) if part))

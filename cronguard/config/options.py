@@ -252,3 +252,8 @@ IN_SPEC = (
     MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""
+OF_CODE = (
+    NAMESPACE, TIMEOUT, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD,
+    JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS,
+)  # fmt: skip
+"""What of these counts for Python code under a lease; the others are about commands."""

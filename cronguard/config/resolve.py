@@ -7,6 +7,7 @@ are read, and tomllib loaded, only where a file exists. An empty variable counts
 from __future__ import annotations
 
 import os
+import sys
 
 from cronguard.config import options as opt
 from cronguard.config import parser, paths, store
@@ -31,13 +32,19 @@ class NeedsClick(Exception):
 
 
 class Settings:
-    """What was said about one job, by whom: flags, variables, files."""
+    """What was said about one job, by whom: flags, variables, files.
 
-    __slots__ = ("environ", "files", "flags", "job", "secrets", "sources")
+    `in_public` whether everybody on this host can see the flags, as those of a command line.
+    """
 
-    def __init__(self, flags: dict[str, list[str]], environ: Mapping[str, str]) -> None:
+    __slots__ = ("environ", "files", "flags", "in_public", "job", "secrets", "sources")
+
+    def __init__(
+        self, flags: dict[str, list[str]], environ: Mapping[str, str], *, in_public: bool = True
+    ) -> None:
         self.flags = flags
         self.environ = environ
+        self.in_public = in_public
         self.job = ""
         self.sources: dict[str, str] = {}
         self.secrets: tuple[str, ...] = ()
@@ -101,7 +108,9 @@ class Settings:
     def _named_store(self) -> tuple[str, str] | None:
         """Return (URL, source) of the store that was named, directly or by a file."""
         if "store" in self.flags:
-            return store.from_flags(self.flags["store"]), opt.STORE.flags[-1]
+            urls = self.flags["store"]
+            url = store.from_flags(urls) if self.in_public else " ".join(urls)
+            return url, opt.STORE.flags[-1]
         direct, by_file = self.raw(opt.STORE), self.raw(opt.STORE_FILE)
         if direct and by_file:
             here, there = self._strength(opt.STORE), self._strength(opt.STORE_FILE)
@@ -129,11 +138,21 @@ class Settings:
 class Resolved:
     """What `run` is to do. `sources` names, for each option, who said its value.
 
-    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `secrets` what
-    no record or message may hold · `state` the state folder, None if there is none.
+    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `period` that
+    of --once in ms, 0 where only the switch was said · `secrets` what no record or message may hold
+    · `state` the state folder, None if there is none.
     """
 
-    __slots__ = ("auto_timeout", "debug", "dry_run", "secrets", "sources", "spec", "state")
+    __slots__ = (
+        "auto_timeout",
+        "debug",
+        "dry_run",
+        "period",
+        "secrets",
+        "sources",
+        "spec",
+        "state",
+    )
 
     def __init__(self, spec: JobSpec, settings: Settings, *, auto_timeout: bool = False) -> None:
         self.spec = spec
@@ -141,6 +160,8 @@ class Resolved:
         self.sources = settings.sources
         self.secrets = settings.secrets
         self.state = store.folder(settings.environ)
+        once = settings.raw(opt.ONCE)
+        self.period = spec.once if once and once[0] not in PLAIN_ONCE else 0
         self.debug = bool(settings.value(opt.DEBUG))
         self.dry_run = bool(settings.value(opt.DRY_RUN))
 
@@ -158,11 +179,35 @@ def from_argv(argv: list[str], environ: Mapping[str, str]) -> Resolved:
     if not isinstance(name, str):
         name = default_name(command)
         settings.for_job(name)
-    given = {option.name: settings.value(option) for option in opt.IN_SPEC}
+    return _resolved(name, command, settings, opt.IN_SPEC)
+
+
+def from_code(flags: dict[str, list[str]], environ: Mapping[str, str], dead_man: str) -> Resolved:
+    """Return what Python code asks for; *flags* are options as text, `name` among them.
+
+    Whether the kernel may kill the process (*dead_man*) is for the code alone to say; what is
+    configured of that is about commands. Raises: ConfigError.
+    """
+    settings = Settings(flags, environ, in_public=False)
+    name = str(settings.value(opt.NAME))
+    settings.for_job(name)
+    return _resolved(name, list(sys.orig_argv), settings, opt.OF_CODE, dead_man=dead_man)
+
+
+def _resolved(
+    name: str,
+    command: list[str],
+    settings: Settings,
+    options: tuple[Option, ...],
+    **fixed: object,
+) -> Resolved:
+    """Return what was said of *options*, with what is *fixed*. Raises: ConfigError."""
+    given = {option.name: settings.value(option) for option in options}
     said = {key: value for key, value in given.items() if settings.sources[key] != BUILT_IN}
     auto_timeout = said.get(opt.TIMEOUT.name) == AUTO
     if auto_timeout:
         del said[opt.TIMEOUT.name]
+    said |= fixed
     spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
     _refuse_contradictions(spec, settings.sources)
     _refuse_two_rules(spec, settings)

@@ -17,17 +17,23 @@ _DAY_MS = 86_400_000
 
 
 class Plan:
-    """The rule for slots, how long a used one is remembered, and what is odd about it all."""
+    """The rule for slots, how long a used one is remembered, and what is odd about it all.
 
-    __slots__ = ("odd", "rule", "schedule", "slot_px")
+    `announced` is for the record: when the job is due (see core/record.py), or None. *period* is
+    that of --once if it was said: the switch alone says nothing of when the job is due.
+    """
 
-    def __init__(self, spec: JobSpec, now_wall: int) -> None:
+    __slots__ = ("announced", "odd", "rule", "schedule", "slot_px")
+
+    def __init__(self, spec: JobSpec, now_wall: int, period: int = 0) -> None:
         self.rule, self.slot_px = "", 0
+        self.announced = _announced(period) if period else None
         self.schedule: Schedule | None = None
         gap = spec.once
         if spec.schedule:
-            from cronguard.config.schedule import Schedule  # noqa: PLC0415 - cronsim costs a lot
+            from cronguard.config.schedule import Schedule, name_of  # noqa: PLC0415 - cronsim is slow
 
+            self.announced = _announced(None, spec.schedule, name_of(spec.tz))
             self.schedule = Schedule(spec.schedule, spec.tz)
             self.rule, self.slot_px = self.schedule.around(now_wall)
             first, second = self.schedule.after(now_wall, 2)
@@ -37,6 +43,12 @@ class Plan:
         self.odd = list(_odd(spec, gap))
         if spec.force_slot:
             self.rule, self.schedule = "", None
+
+
+def _announced(
+    once_ms: int | None, cron: str | None = None, tz: str | None = None
+) -> dict[str, object]:
+    return {"once_ms": once_ms, "cron": cron, "tz": tz}
 
 
 def _odd(spec: JobSpec, gap: int) -> list[str]:

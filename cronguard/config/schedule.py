@@ -85,6 +85,21 @@ def zone_of(name: str) -> tzinfo:
         ) from None
 
 
+def name_of(zone: str) -> str:
+    """Return the name of a time zone for other hosts; `local` where this host's has none."""
+    if zone != LOCAL:
+        return zone
+    if name := os.environ.get("TZ", "").lstrip(":"):
+        return name
+    try:
+        link = os.readlink("/etc/localtime")
+    except FileNotFoundError:
+        return "UTC"
+    except OSError:  # a file of its own, which does not say whose it is
+        return LOCAL
+    return link.partition("/zoneinfo/")[2] or LOCAL
+
+
 def _local() -> tzinfo:
     """Return the zone that cron on this host goes by: TZ, else /etc/localtime, else UTC."""
     name = os.environ.get("TZ", "").lstrip(":")

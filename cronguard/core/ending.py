@@ -66,6 +66,7 @@ class Ending:
         self.guarded = True
         self.local = False
         self._child: tuple[int, int | None] | None = None
+        self._child_why = ""
         self._lost = False
         self._warned = False
         self._trouble = 0
@@ -106,7 +107,7 @@ class Ending:
         if self._child is None or self.outcome is not None:
             return
         status, self.signal = self._child
-        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, "")
+        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, self._child_why)
 
     @property
     def child_signal(self) -> int | None:

@@ -187,13 +187,17 @@ class NotSpawned(Event):
 
 
 class Exited(Event):
-    """The child ended with this wait(2) status, and left so many processes behind."""
+    """The child ended with this wait(2) status, and left so many processes behind.
 
-    __slots__ = ("left", "status")
+    `why` is the record's reason where more than the status is known.
+    """
 
-    def __init__(self, status: int, left: int) -> None:
+    __slots__ = ("left", "status", "why")
+
+    def __init__(self, status: int, left: int, why: str = "") -> None:
         self.status = status
         self.left = left
+        self.why = why
 
 
 class Suspended(Event):

@@ -126,6 +126,7 @@ class Run(Attempts):
 
     def _exited(self, event: ev.Exited, now: int) -> list[Action]:
         self._child = exits.of_wait_status(event.status)
+        self._child_why = event.why
         self.stragglers += event.left
         if event.left == 0:
             return self._attempt_over(now)

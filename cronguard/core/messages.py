@@ -6,9 +6,10 @@ indented. What comes from elsewhere (host names, error texts) is made printable.
 
 from __future__ import annotations
 
-from cronguard.core import lease
+from cronguard.core import lease, lease_messages
 from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.spec import REPLACED_BY
+from cronguard.core.words import Context, printable, signal_name, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +17,8 @@ if TYPE_CHECKING:
 
     from cronguard.core.spec import JobSpec, Owner
 
-SIGNALS = {1: "HUP", 2: "INT", 3: "QUIT", 6: "ABRT", 9: "KILL", 15: "TERM", 20: "TSTP"}
 QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered", "auto_timeout_few"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
-
-
 WITHHELD_TOPICS = frozenset(("attempt_failed", "attempts_failed"))
 """What `--quiet` says only if the run fails in the end, as the output."""
 
@@ -37,96 +35,12 @@ def render(
     return TOPICS[topic](Context(facts, spec, store, run_id, command_hash))
 
 
-def printable(text: object, limit: int = 400) -> str:
-    """Return *text* on one line with everything that a terminal could obey made visible."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
-
-
-def span(ms: int) -> str:
-    """Return a duration as people say it: `350ms`, `4.2s`, `4m10s`, `3h05m`, `2d4h`."""
-    if ms < 1000:
-        return f"{ms}ms"
-    if ms < 60_000:
-        return f"{ms // 100 / 10:g}s"
-    seconds = ms // 1000
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    if seconds < 86_400:
-        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-    return f"{seconds // 86_400}d{seconds % 86_400 // 3600}h"
-
-
-def signal_name(signum: int) -> str:
-    """Return `TERM` for 15; the number for a signal that has no name here."""
-    return SIGNALS.get(signum, str(signum))
-
-
-class Context:
-    """What a text may use: the facts of the topic, and what is known of the run."""
-
-    __slots__ = ("command_hash", "facts", "job", "run", "spec", "store")
-
-    def __init__(
-        self,
-        facts: dict[str, object],
-        spec: JobSpec,
-        store: str,
-        run_id: str,
-        command_hash: str = "",
-    ) -> None:
-        self.command_hash = command_hash
-        self.facts = facts
-        self.spec = spec
-        self.job = spec.name
-        self.store = store
-        self.run = run_id[:12]
-
-    def text(self, name: str) -> str:
-        """Return a fact made printable, or nothing."""
-        return printable(self.facts.get(name, ""))
-
-    def ms(self, name: str) -> int:
-        """Return a number among the facts, or 0."""
-        value = self.facts.get(name)
-        return value if isinstance(value, int) else 0
-
-    def holder(self) -> str:
-        """Return `web-3, pid 8121, run 0a1b2c3d4e5f`, as far as it is known."""
-        owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
-        if owner is None or not owner.run_id:
-            return "another run"
-        of_other = owner.job and owner.job != self.job
-        parts = [f"job {printable(owner.job, 128)}"] if of_other else []
-        parts += [printable(owner.host, 80)] if owner.host else []
-        if owner.pid:
-            parts.append(f"pid {owner.pid}")
-        return ", ".join([*parts, f"run {owner.run_id[:12]}"])
-
-    def the_lock(self) -> str:
-        """Return `the lock`, or which of the further ones it is."""
-        lock = self.facts.get("lock")
-        return f"the lock {printable(lock)}" if lock else "the lock"
-
-    def other_command(self) -> str:
-        """Return a line for a holder that runs another command under this name, or nothing."""
-        owner: Owner | None = self.facts.get("holder")  # type: ignore[assignment]
-        theirs = owner.command_hash if owner is not None else ""
-        is_same = not theirs or not self.command_hash or theirs == self.command_hash
-        if is_same or (owner is not None and owner.job not in ("", self.job)):
-            return ""
-        return (
-            f"\n  That run has another command than this one: if {self.job} names two jobs, give "
-            "one of them another --name."
-        )
-
-
 def _skipped(c: Context) -> str:
     reason = c.facts["reason"]
     if reason == "slot_done":
         return (
             f"{c.job}: not started: {c.text('why') or 'another run was the one for this slot'}.\n"
-            "  A run that leaves the schedule alone starts with --force-slot."
+            f"  A run that leaves the schedule alone starts with --force-slot.{c.other_command()}"
         )
     if reason == "replaced":
         return (
@@ -135,7 +49,7 @@ def _skipped(c: Context) -> str:
         )
     if reason == "paused":
         return (
-            f"{c.job}: not started: the job is paused{_because(c)}.\n"
+            f"{c.job}: not started: the job is paused{c.because()}.\n"
             f"  Let it run again with `cronguard resume {c.job}`."
         )
     if reason == "wait_expired":
@@ -210,13 +124,6 @@ def _store_unguarded(c: Context) -> str:
     return (
         f"{c.job}: cannot reach {c.store}: {c.text('why')}; RUNNING UNGUARDED (--on-store-error "
         "run): nothing keeps a second run from starting beside it."
-    )
-
-
-def _store_flawed(c: Context) -> str:
-    return (
-        f"{c.job}: {c.text('why')}; run {c.run} survives fewer failures than it should.\n"
-        "  Check --store / CRONGUARD_STORE; another run does not start with it."
     )
 
 
@@ -297,31 +204,18 @@ def _not_started_again(c: Context) -> str:
     )
 
 
-def _in_the_pause(c: Context) -> str:
-    return f"in the pause after attempt {c.ms('attempt')} of {c.spec.retries + 1}"
-
-
 def _stopped_resting(c: Context) -> str:
     by = c.text("by")
     if not by:
         how = f"got {signal_name(c.ms('signum'))}"
     else:
         how = by if by.startswith(REPLACED_BY) else f"stopped by {by}"
-    return f"{c.job}: {how} {_in_the_pause(c)}; not trying again."
-
-
-def _lost_resting(c: Context) -> str:
-    owner: Owner | None = c.facts.get("holder")  # type: ignore[assignment]
-    if owner is not None:
-        how = f"{c.store} gave it to {c.holder()}"
-    else:
-        how = f"{c.store} did not renew it in time{_because(c)}"
-    return f"{c.job}: lock lost {_in_the_pause(c)}: {how}; not trying again."
+    return f"{c.job}: {how} {c.in_the_pause()}; not trying again."
 
 
 def _guardian_died_resting(c: Context) -> str:
     return (
-        f"{c.job}: cronguard's guardian process was killed {_in_the_pause(c)}; not trying again.\n"
+        f"{c.job}: cronguard's guardian process was killed {c.in_the_pause()}; not trying again.\n"
         "  Look for the OOM killer, or a careless `kill`, in this host's kernel log."
     )
 
@@ -348,86 +242,6 @@ def _guardian_died_early(c: Context) -> str:
     return (
         f"{c.job}: not started: cronguard's guardian process was killed.\n"
         "  Look for the OOM killer, or a careless `kill`, in this host's kernel log."
-    )
-
-
-def _lost_unrenewed(c: Context) -> str:
-    return (
-        f"{c.job}: lock lost: {c.store} did not renew it for {span(c.ms('since'))}"
-        f"{_because(c)}; stopping run {c.run} before another may start."
-    )
-
-
-def _lost_continuing(c: Context) -> str:
-    return (
-        f"{c.job}: lock lost: {c.store} did not renew it for {span(c.ms('since'))}{_because(c)}; "
-        f"run {c.run} goes on (--on-lease-lost continue), another may start beside it."
-    )
-
-
-def _because(c: Context) -> str:
-    return f" ({c.text('why')})" if c.text("why") else ""
-
-
-def _taken(c: Context) -> str:
-    return f"{c.job}: lock lost: {c.store} gave it to {c.holder()}; killing run {c.run} at once."
-
-
-def _taken_continuing(c: Context) -> str:
-    return (
-        f"{c.job}: lock lost: {c.store} gave it to {c.holder()}; run {c.run} goes on "
-        "(--on-lease-lost continue)."
-    )
-
-
-def _reclaimed(c: Context) -> str:
-    return (
-        f"{c.job}: the lock had vanished from {c.store} (deleted, evicted or lost in a failover) "
-        f"and was taken again by run {c.run}; nobody else had it.\n"
-        "  `cronguard doctor` says whether the store may drop keys."
-    )
-
-
-def _renew_failing(c: Context) -> str:
-    return (
-        f"{c.job}: cannot renew the lock at {c.store}: {c.text('why')}; trying on, run {c.run} is "
-        f"stopped in {span(c.ms('left'))} if that fails."
-    )
-
-
-def _clock_stepped(c: Context) -> str:
-    by = c.ms("by")
-    where = "forward" if by > 0 else "back"
-    return (
-        f"{c.job}: the clock of {c.store} was set {where} by {span(abs(by))}, and locks end by "
-        "that clock; renewing twice as often from here on.\n"
-        "  Let NTP slew the clock of that server, and never step it."
-    )
-
-
-def _recovered(c: Context) -> str:
-    return f"{c.job}: {c.store} renews the lock again, after {span(c.ms('since'))}."
-
-
-def _not_closed(c: Context) -> str:
-    return (
-        f"{c.job}: could not give the lock back to {c.store}: {c.text('why')}; it expires by "
-        "itself, and the record is kept on this host until the store can take it."
-    )
-
-
-def _dead_man_refused(c: Context) -> str:
-    return (
-        f"{c.job}: this kernel or its limits refuse the dead man's timer ({c.text('why')}): a "
-        "stopped or starved cronguard would not be killed before its lock ends.\n"
-        "  `ulimit -i` must not be 0; silence this with --dead-man off."
-    )
-
-
-def _dead_man_required(c: Context) -> str:
-    return (
-        f"{c.job}: not started: this kernel or its limits refuse the dead man's timer "
-        f"({c.text('why')}), and --dead-man is required.\n  `ulimit -i` must not be 0."
     )
 
 
@@ -464,6 +278,13 @@ def _odd_rule(c: Context) -> str:
     return f"{c.job}: {c.text('why')}."
 
 
+def _name_shared(c: Context) -> str:
+    return (
+        f"{c.job}: different commands take turns under this name on this host, and so keep each "
+        f"other from running.\n  Give each its own --name; `cronguard why {c.job}` shows which."
+    )
+
+
 def _tls_unverified(c: Context) -> str:
     return (
         f"{c.job}: tls_verify=false: anyone on the way to {c.text('store')} can pose as it.\n"
@@ -471,7 +292,7 @@ def _tls_unverified(c: Context) -> str:
     )
 
 
-TOPICS: dict[str, Callable[[Context], str]] = {
+TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
     text.__name__[1:]: text
     for text in (
         _skipped,
@@ -481,7 +302,6 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _store_unavailable,
         _store_local,
         _store_unguarded,
-        _store_flawed,
         _stopped_early,
         _not_started,
         _stragglers,
@@ -493,28 +313,17 @@ TOPICS: dict[str, Callable[[Context], str]] = {
         _attempts_failed,
         _not_started_again,
         _stopped_resting,
-        _lost_resting,
         _guardian_died_resting,
         _suspended,
         _unkillable,
         _guardian_died,
         _guardian_died_early,
-        _lost_unrenewed,
-        _lost_continuing,
-        _taken,
-        _taken_continuing,
-        _reclaimed,
-        _renew_failing,
-        _clock_stepped,
-        _recovered,
-        _not_closed,
-        _dead_man_refused,
-        _dead_man_required,
         _isolation_refused,
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,
         _odd_rule,
+        _name_shared,
         _tls_unverified,
     )
 }

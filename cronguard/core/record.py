@@ -4,6 +4,11 @@ Stores change three things in the stored text without parsing it: at the grant t
 the place of `"token":null` and the slot in that of `"slot":null`, and for a keeper that vanished
 they put `abandoned` in the place of `"outcome":"running"`. All are unambiguous, as a quote inside a
 JSON string is escaped.
+
+`schedule` is what the run was told of when its job is due, so that any host can tell when a run is
+missing: `{"once_ms": 300000, "cron": null, "tz": null}` with a period, `{"once_ms": null, "cron":
+"30 2 * * *", "tz": "Europe/Berlin"}` with a schedule, null with neither. The zone is `local` where
+that of the run's host has no name.
 """
 
 from __future__ import annotations
@@ -51,6 +56,7 @@ FIELDS = (
     "pid",
     "command",
     "slot",
+    "schedule",
     "attempt",
     "attempts",
     "timeout_ms",

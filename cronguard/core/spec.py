@@ -134,7 +134,8 @@ class Owner:
     and for the proof of death on the same host. `pid_start` (clock ticks since boot) tells a
     process from a later one with its number; `boot_id` and `pid_ns` tell one host, and one
     container on it, from another. Unknown facts are empty strings or 0. `since_wall` is in ms
-    since the epoch. `job` is told only where a lease is of a lock that several jobs share.
+    since the epoch. `command_hash` is empty for Python code, which is no command. `job` is told
+    only where a lease is of a lock that several jobs share.
     """
 
     __slots__ = (

@@ -77,7 +77,7 @@ def become(
             os.dup2(stdio.err, 2)
         close_the_rest({report})
         _reset_signals()
-        _exec(command, env)
+        execute(command, env)
     except OSError as error:
         errno = error.errno or 0
     finally:  # for whatever reason: it does not run
@@ -109,8 +109,25 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _exec(command: list[bytes], env: dict[bytes, bytes]) -> None:
-    """Exec as execvp(3) does: search PATH, and hand a script without `#!` to the shell."""
+def original_environment() -> dict[bytes, bytes]:
+    """Return the environment as we were given it.
+
+    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron. What has
+    no name is left out, as os.execve would refuse it.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            pairs = [word.partition(b"=") for word in file.read().split(b"\0") if b"=" in word]
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, _, value in pairs if name}
+
+
+def execute(command: list[bytes], env: dict[bytes, bytes]) -> None:
+    """Exec as execvp(3) does: search PATH, and hand a script without `#!` to the shell.
+
+    Raises: OSError; see `explain`.
+    """
     name = command[0]
     if b"/" in name:
         _exec_file(name, command, env)

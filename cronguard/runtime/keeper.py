@@ -22,8 +22,7 @@ from cronguard.core.spec import REPLACED_BY
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
-from cronguard.runtime.met import MetServers
-from cronguard.runtime.minder import Minder
+from cronguard.runtime.met import MetServers, takes_turns
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
 
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     from cronguard.core.events import Event
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
-    from cronguard.runtime.launch import Link
-    from cronguard.runtime.output import Output
+    from cronguard.runtime.parts import Talk, Work
 else:
     import _signal as signal
 
@@ -59,8 +57,8 @@ class Keeper:
         self,
         run: Run,
         claim: Claim,
-        link: Link,
-        output: Output,
+        minder: Work,
+        output: Talk,
         wake: int,
         *,
         state: str | None,
@@ -68,12 +66,14 @@ class Keeper:
         terminal: bool = False,
         isolation_refused: str = "",
         schedule: Schedule | None = None,
+        announced: dict[str, object] | None = None,
     ) -> None:
         self.schedule = schedule
+        self.announced = announced
         self.run = run
         self.spec: JobSpec = run.spec
         self.claim = claim
-        self.minder = Minder(link, self.spec.command[0])
+        self.minder = minder
         self.output = output
         self.wake = wake
         self.state = state
@@ -271,13 +271,17 @@ class Keeper:
 
     def _spool(self, _action: Action) -> None:
         self._keep_on_host(self._closing(release=True, forget_slot=False))
-        if self.run.lease is not None:  # its tree is dead: the next run here need not wait for it
-            proof.leave_mark(self.state, self.claim.owner.run_id)
+        if self.run.lease is not None:
+            self.prove_dead()
 
     def _exit(self, action: do.Exit) -> None:
         if self.run.local and self._ended is not None:
             self._keep_on_host(self._ended)  # the store of all hosts shall know of it too
         self.status = action.status
+
+    def prove_dead(self) -> None:
+        """Leave the proof that our tree is dead: the next run here need not wait for the lease."""
+        proof.leave_mark(self.state, self.claim.owner.run_id)
 
     # -- what they need ---------------------------------------------------------------------------
 
@@ -387,7 +391,8 @@ class Keeper:
                 for data in self._withheld:
                     self.output.say(data)
                 spill.show()
-        self._deliver_outbox()
+        self.deliver_outbox()
+        self._tell_turns()
         if self.minder.child and self.terminal:
             from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
 
@@ -395,7 +400,15 @@ class Keeper:
         self.minder.dismiss()
         self.output.say_all(DRAIN_MS)
 
-    def _deliver_outbox(self) -> None:
+    def _tell_turns(self) -> None:
+        """Say so if several commands take turns under the job's name on this host."""
+        if self.state is None or self.run.started_at is None:
+            return
+        job = f"{self.main_label} {self.claim.namespace} {self.claim.job}"
+        if takes_turns(self.state, job, self.claim.owner.command_hash):
+            self.say("name_shared", {})
+
+    def deliver_outbox(self) -> None:
         """Hand the store what it could not take before, if it is there now."""
         if not self._store_closed or self.run.local or self.state is None:
             return

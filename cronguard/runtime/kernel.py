@@ -122,6 +122,7 @@ class DeadMan:
         # glibc has these in libc from 2.34 on and in librt before; musl always in libc
         create = function("timer_create", None, "librt.so.1")
         self._settime = function("timer_settime", None, "librt.so.1")
+        self._delete = function("timer_delete", None, "librt.so.1")
         self._timer = _Pointer()
         # struct sigevent, 64 bytes: value (a pointer's size), signo, notify SIGEV_SIGNAL (0), zeros
         value = bytes(_ctypes.sizeof(self._timer))
@@ -138,6 +139,10 @@ class DeadMan:
     def disarm(self) -> None:
         """Call it off."""
         self.arm(0)
+
+    def close(self) -> None:
+        """Give the timer back to the kernel, for a process that goes on without a lease."""
+        call(self._delete, self._timer)
 
 
 def _number(value: int, size: int) -> bytes:

@@ -11,8 +11,6 @@ from cronguard.core import exits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
-    from cronguard.config.rules import Plan
-    from cronguard.core.spec import JobSpec
     from cronguard.runtime.keeper import Keeper
 
 LAST_WORDS_MS = 1_000
@@ -34,10 +32,11 @@ def run(argv: list[str], changed: dict[bytes, bytes] | None = None) -> int:
         step_aside()
     from cronguard.config.options import ConfigError  # noqa: PLC0415
     from cronguard.config.resolve import NeedsClick, from_argv  # noqa: PLC0415
+    from cronguard.runtime.claims import refuse_wrong_address  # noqa: PLC0415
 
     try:
         resolved = from_argv(argv, os.environ)
-        unverified = _check_address(resolved)
+        unverified = refuse_wrong_address(resolved.spec.store, resolved.sources["store"])
     except NeedsClick:
         from cronguard.admin.cli import explain_run  # noqa: PLC0415
 
@@ -87,22 +86,6 @@ def explain_bug(error: Exception, resolved: Resolved) -> str:
     return text(said, resolved.secrets)
 
 
-def _check_address(resolved: Resolved) -> str:
-    """Refuse a store's URL that cannot be right before anything starts.
-
-    Returns the servers that it says to take at their word (tls_verify=false). Raises: ValueError.
-    """
-    if resolved.spec.store.startswith("sqlite://"):
-        return ""
-    from cronguard.stores.address import parse_all  # noqa: PLC0415
-
-    try:
-        addresses = parse_all(resolved.spec.store)
-        return ", ".join([one.label for one in addresses if not one.tls_verify])
-    except ValueError as error:
-        raise ValueError(f"{resolved.sources['store']}: {error}") from None
-
-
 def hold_standard_descriptors() -> None:
     """Open /dev/null on those of 0, 1, 2 that are closed, or our pipes would land there."""
     for number in (0, 1, 2):
@@ -111,20 +94,6 @@ def hold_standard_descriptors() -> None:
         except OSError:
             os.open("/dev/null", os.O_RDWR)  # the lowest free number is this one
             os.set_inheritable(number, True)
-
-
-def original_environment() -> dict[bytes, bytes]:
-    """Return the environment as we were given it.
-
-    Python adds LC_CTYPE when the locale is C (PEP 538), which is the usual one under cron. What has
-    no name is left out, as os.execve would refuse it.
-    """
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            pairs = [word.partition(b"=") for word in file.read().split(b"\0") if b"=" in word]
-    except OSError:
-        return dict(os.environb)
-    return {name: value for name, _, value in pairs if name}
 
 
 def _guard(resolved: Resolved, unverified: str, changed: dict[bytes, bytes]) -> int:
@@ -155,7 +124,7 @@ def _refused(name: str, error: OSError) -> int:
 def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     """Fork the guardian before anything heavy is loaded, then make the keeper. Raises: OSError."""
     from cronguard.runtime import launch, proof, signals  # noqa: PLC0415
-    from cronguard.runtime.child import Stdio  # noqa: PLC0415
+    from cronguard.runtime.child import Stdio, original_environment  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
     from cronguard.runtime.identity import this_run  # noqa: PLC0415
     from cronguard.runtime.output import Output  # noqa: PLC0415
@@ -191,31 +160,22 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
 
     from cronguard.core.lease import LeaseTimes  # noqa: PLC0415
     from cronguard.core.machine import Run  # noqa: PLC0415
-    from cronguard.core.spec import Claim  # noqa: PLC0415
+    from cronguard.runtime.claims import claim_of, plan_of  # noqa: PLC0415
     from cronguard.runtime.keeper import Keeper  # noqa: PLC0415
+    from cronguard.runtime.minder import Minder  # noqa: PLC0415
 
     found = None
     if asked is not None:
         found = asked.answer(spec.store_timeout, wake)
         spec.timeout = found.timeout
     times = LeaseTimes(spec.ttl)
-    plan = _plan(spec, Wall().at(now_ms()))
-    claim = Claim(
-        spec.name,
-        owner,
-        times.px,
-        namespace=spec.namespace,
-        slots=spec.slots,
-        min_hold=spec.min_hold,
-        rule=plan.rule if plan else "",
-        slot_px=plan.slot_px if plan else 0,
-        replicas=spec.min_replicas,
-    )
+    plan = plan_of(spec, Wall().at(now_ms()), resolved.period)
+    claim = claim_of(spec, owner, times.px, plan)
     run_ = Run(spec, times, seed=int(owner.run_id[:8], 16))
     keeper = Keeper(
         run_,
         claim,
-        link,
+        Minder(link, spec.command[0]),
         output,
         wake,
         state=state,
@@ -223,6 +183,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         terminal=terminal is not None,
         isolation_refused=refusal,
         schedule=plan.schedule if plan else None,
+        announced=plan.announced if plan else None,
     )
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
@@ -230,15 +191,6 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     for why in plan.odd if plan else []:
         keeper.say("odd_rule", {"why": why})
     return keeper
-
-
-def _plan(spec: JobSpec, now_wall: int) -> Plan | None:
-    """Return the rule for slots, if there is to be one."""
-    if not spec.once and not spec.schedule:
-        return None
-    from cronguard.config.rules import Plan  # noqa: PLC0415  (only with slots)
-
-    return Plan(spec, now_wall)
 
 
 def _isolation_refused(isolation: str) -> str:

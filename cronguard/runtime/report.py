@@ -25,6 +25,7 @@ def run_record(keeper: Keeper) -> str:
         "attempts": _attempts(keeper) if keeper.spec.retries else None,
         "timeout_ms": keeper.spec.timeout,
         "slot": record.utc(run.slot) if run.slot else None,
+        "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
         "reason": redact.text(run.reason, keeper.secrets) or None,
@@ -56,11 +57,12 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         return
     facts["started_at"] = record.utc(wall.at(run.started_at))
     facts["duration_ms"] = ended - run.started_at
-    user_us, system_us, rss_kb = keeper.minder.used
-    facts["cpu_user_ms"] = user_us // 1000
-    facts["cpu_system_ms"] = system_us // 1000
-    facts["max_rss_bytes"] = rss_kb * 1024
-    facts["stragglers"] = run.stragglers
+    if keeper.minder.used is not None:
+        user_us, system_us, rss_kb = keeper.minder.used
+        facts["cpu_user_ms"] = user_us // 1000
+        facts["cpu_system_ms"] = system_us // 1000
+        facts["max_rss_bytes"] = rss_kb * 1024
+        facts["stragglers"] = run.stragglers
     if keeper.output.is_captured:
         capture = keeper.output.capture
         facts["output_bytes"] = capture.total

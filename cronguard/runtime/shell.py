@@ -69,7 +69,7 @@ def _argv(line: Line, real: str, text: str) -> list[str]:
 
 def _become(real: str, args: list[str]) -> NoReturn:
     """Be the real shell from now on, with the environment as it was."""
-    from cronguard.runtime.main import original_environment  # noqa: PLC0415
+    from cronguard.runtime.child import original_environment  # noqa: PLC0415
 
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would keep that
         signal.signal(number, signal.SIG_DFL)

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from cronguard.core.events import Event
@@ -209,6 +210,22 @@ class Lease:
         self.released = released
 
 
+class Stray:
+    """A key of others in Redis that never expires.
+
+    `store` the label of the server that has it · `size` in bytes and `head`, its beginning, if it
+    was looked at and is text, else None.
+    """
+
+    __slots__ = ("head", "key", "size", "store")
+
+    def __init__(self, store: str, key: str, size: int = 0, head: bytes | None = None) -> None:
+        self.store = store
+        self.key = key
+        self.size = size
+        self.head = head
+
+
 class Overview:
     """What a reader sees of one job at one moment.
 
@@ -279,6 +296,13 @@ class History(Protocol):
         `failures_in_a_row`; `last_start`, `last_success`, `last_failure` in ms since the epoch.
         """
 
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output.
+
+        Without what follows `output_bytes`, so that many can be read; `limit` is 1 or more. What
+        cannot be read is an empty list: `overview` says why. Closes nothing.
+        """
+
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
 
@@ -305,6 +329,54 @@ class History(Protocol):
 
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
+
+    def left_behind(self, jobs: list[str]) -> dict[str, list[dict[str, object]]]:
+        """Return the records that say `running` though their run has no lease. Changes nothing.
+
+        What cannot be read is left out.
+        """
+
+    def close_left_behind(self, job: str) -> list[str]:
+        """Close these records as `abandoned`; return the ids of their runs."""
+
+    def bound(self, lease: Lease) -> bool:
+        """Give exactly this lease its expiry back, if it has none or one that is too far away.
+
+        A holder that lives renews it in time, so this takes it from nobody. False if there was
+        nothing to do.
+        """
+
+    def prune(self, job: str, before: int, batch: int, *, dry_run: bool = False) -> int:
+        """Forget up to *batch* records of runs and skips that ended before (ms since the epoch).
+
+        Never that of a run that is open or holds a lease; counters stay. With *dry_run* only tells
+        how many.
+        """
+
+    def reset(self, job: str) -> bool:
+        """Forget the job: records, counters, queue and pause; False if a run holds a lease.
+
+        What keeps runs apart stays: the last token, slots that are used up, a lock that is only
+        kept for `min_hold`.
+        """
+
+    def strays(
+        self, pattern: str | None = None, tick: Callable[[], None] = lambda: None
+    ) -> list[Stray]:
+        """Return keys that never expire and are not ours: those under our prefix.
+
+        With a *pattern* (a glob) those of text that match it, to be given to `uproot`; never one of
+        cronguard's, of any namespace. *tick* is called now and then: it may take long.
+        """
+
+    def uproot(self, strays: list[Stray]) -> list[Stray]:
+        """Remove these, but none that changed or got an expiry; return those that are gone."""
+
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was, itself included.
+
+        More than *token* means that it is stale. Nothing is forgotten by time.
+        """
 
     def facts(self) -> dict[str, object]:
         """Return what `doctor` reports: `version`, `clock` (ms since 1970), and the store's own."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cronguard.core.record import ABANDONED, RUNNING
 from cronguard.stores.address import parse_all
 from cronguard.stores.contract import Damaged, Lease, Overview, StoreDown, StoreRefused
+from cronguard.stores.quorum_sweeping import Sweeping
 from cronguard.stores.redis.census import twins
 from cronguard.stores.redis.history import RedisHistory
 from cronguard.stores.redis.history import open_history as open_one
@@ -42,7 +43,7 @@ def open_history(url: str, namespace: str) -> QuorumHistory:
     return QuorumHistory([open_one(word, namespace) for word in words], places)
 
 
-class QuorumHistory:
+class QuorumHistory(Sweeping):
     """A `History` (see stores/contract.py) on a quorum of servers."""
 
     def __init__(self, servers: list[RedisHistory], places: list[str]) -> None:
@@ -121,6 +122,14 @@ class QuorumHistory:
         answers = self._each(lambda server: server.counters(jobs))
         return {job: _highest([answer[job] for answer in answers]) for job in jobs}
 
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[Record]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        answers = self._each(lambda server: server.recent(jobs, limit))
+        return {
+            job: self._merged(job, [one for answer in answers for one in answer[job]])[:limit]
+            for job in jobs
+        }
+
     def find(self, run_id: str) -> list[Record]:
         """Return the records whose run id begins with *run_id*."""
         answers = self._each(lambda server: server.find(run_id))
@@ -165,6 +174,10 @@ class QuorumHistory:
     def deliver(self, claim: Claim, close: Close) -> None:
         """Do a Close that could not be done when the run ended."""
         self._each(lambda server: server.deliver(claim, close))
+
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen; most servers know of each that was, so one of these does."""
+        return max(self._each(lambda server: server.fence(resource, token)))
 
     def facts(self) -> Record:
         """Return what `doctor` reports: what is worst, and in `quorum` how each server is."""

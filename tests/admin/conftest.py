@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +22,18 @@ def seeds(
         monkeypatch.delenv(name)
     (tmp_path / "state").mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CRONGUARD_STATE_DIR", f"{tmp_path}/state")
     made = Seeds(tmp_path, capsys)
     monkeypatch.setenv("CRONGUARD_STORE", made.url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Put a terminal in the place of stdin; what is written to the descriptor is typed there."""
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield master
+    os.close(master)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cronguard.admin.cli import main
+from cronguard.config.store import folder
 from cronguard.core import record as rec
 from cronguard.core.events import Event, Granted
 from cronguard.core.spec import Claim, Owner
-from cronguard.runtime import identity
-from cronguard.stores.contract import Acquire, Close, LeaseStore
+from cronguard.runtime import identity, proof
+from cronguard.stores.contract import Acquire, Close, LeaseStore, Request
 from cronguard.stores.open import open_lease
+from tests.contract.harness import PATIENCE_S, wait
 
 PX = 35_000
 Told = tuple[int, str, str]
@@ -59,21 +63,26 @@ class Run:
             "outcome": rec.RUNNING,
         }
 
-    def ask(self, request: Acquire | Close) -> Event:
+    def ask(self, request: Request) -> Event:
         """Send a request and return its reply."""
         self.store.send(request, now_ms())
-        (reply,) = self.store.events(now_ms())
+        end = time.monotonic() + PATIENCE_S
+        while not (replies := self.store.events(now_ms())):
+            assert time.monotonic() < end, f"no reply to {request.name}"
+            wait(self.store, 0.2)
+        (reply,) = replies
         return reply
 
     def acquire(self, queue_for: int = 0) -> Event:
         """Ask for the lease."""
         return self.ask(Acquire(rec.encode(rec.complete(self.facts)), queue_for=queue_for))
 
-    def end(self, outcome: str, reason: str = "", **facts: object) -> None:
-        """Close the run with this outcome."""
-        self.facts |= {"outcome": outcome, "reason": reason or None, "ended_at": rec.utc(wall())}
+    def end(self, outcome: str, reason: str = "", at: int = 0, **facts: object) -> None:
+        """Close the run with this outcome; *at* is when that was, in ms since the epoch."""
+        at = at or wall()
+        self.facts |= {"outcome": outcome, "reason": reason or None, "ended_at": rec.utc(at)}
         record = rec.encode(rec.complete({**self.facts, **facts}))
-        self.ask(Close(record, outcome=outcome, reason=reason, ended_wall=wall()))
+        self.ask(Close(record, outcome=outcome, reason=reason, ended_wall=at))
 
 
 class Seeds:
@@ -97,10 +106,12 @@ class Seeds:
         assert isinstance(reply, Granted), reply
         return run
 
-    def ended(self, outcome: str, reason: str = "", job: str = "backup", **facts: object) -> Run:
+    def ended(
+        self, outcome: str, reason: str = "", job: str = "backup", at: int = 0, **facts: object
+    ) -> Run:
         """Return a run that held the lease and ended so; a skip never held it."""
         run = self.run(job) if outcome == rec.SKIPPED else self.live(job)
-        run.end(outcome, reason, **facts)
+        run.end(outcome, reason, at, **facts)
         return run
 
     def here(self) -> dict[str, Any]:
@@ -108,11 +119,35 @@ class Seeds:
         me = identity.this_run(wall(), ["true"], os.environ)
         return me.facts()
 
+    def dead(self, job: str = "backup") -> Run:
+        """Return a run of this host that holds the lease, and whose whole tree is proven dead."""
+        run = self.live(job, **{**self.here(), "pid_start": 1})
+        proof.leave_mark(folder(os.environ), run.run_id)
+        return run
+
+    def vanish(self, job: str = "backup") -> None:
+        """Have the lease run out."""
+        db = sqlite3.connect(self.url.removeprefix("sqlite://"))
+        with db:
+            job_id = "(SELECT id FROM jobs WHERE name = ?)"
+            db.execute(f"UPDATE leases SET deadline = 1 WHERE job = {job_id}", (job,))
+        db.close()
+
     def say(self, *argv: str) -> Told:
         """Run `cronguard ARGV` on the store; return status, stdout, stderr."""
         status = main(list(argv))
         told = self._capsys.readouterr()
         return status, told.out, told.err
+
+    def started(self, job: str, at: int) -> None:
+        """Have the job's last run start at that moment, in ms since the epoch."""
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite://"))) as db, db:
+            changed = db.execute(
+                "UPDATE counters SET value = ? WHERE name = 'last_start' "
+                "AND job = (SELECT id FROM jobs WHERE name = ?)",
+                (at, job),
+            )
+            assert changed.rowcount == 1
 
     def close(self) -> None:
         """Let go of all stores."""

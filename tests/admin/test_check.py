@@ -27,13 +27,14 @@ NOW = 1_790_000_000_000
 HOUR = 3_600_000
 LIMITS = Limits(failures=3, skips=2, grace=300_000, critical=None)
 ANSWER = {"status", "exit_status", "findings", "perf"}
+Record = dict[str, object]
 FINDING = {"job", "level", "check", "text"}
 
 
-def lease(age: int = 0, quiet: int = 0) -> Lease:
+def lease(age: int = 0, quiet: int = 0, px: int = 35_000) -> Lease:
     """Return the lease of a run that began so long ago."""
     owner = Owner("a" * 32, host="web|3", pid=7, since_wall=NOW - age)
-    return Lease(job="j", index=0, owner=owner, token=1, px=35_000, left=35_000 - quiet)
+    return Lease(job="j", index=0, owner=owner, token=1, px=px, left=px - quiet)
 
 
 def facts(
@@ -44,6 +45,7 @@ def facts(
     skips: tuple[str, ...] = (),
     paused: bool = False,
     damage: str = "",
+    recent: tuple[Record, ...] = (),
 ) -> Facts:
     """Return what is known of a job; its skips were a minute ago."""
     when = rec.utc(NOW - 60_000)
@@ -53,6 +55,7 @@ def facts(
         stale=list(leases) if stale else [],
         durations=Spread(durations),
         skips=[{"reason": reason, "queued_at": when} for reason in skips],
+        recent=list(recent),
         paused=paused,
     )
 
@@ -108,6 +111,30 @@ def test_a_job_is_overdue_when_nothing_began_since_it_was_due() -> None:
     assert verdict(facts(lease(5 * HOUR), counters={"last_start": 1}), hourly) == []
     assert verdict(facts(), hourly) == [("overdue", WARNING)]
     assert verdict(facts()) == []
+
+
+@pytest.mark.parametrize(
+    ("ttl", "near"), [(10_000, 4_873), (30_000, 16_123), (120_000, 76_873)], ids=str
+)
+def test_a_heartbeat_that_nearly_came_too_late_is_told(ttl: int, near: int) -> None:
+    """From three quarters of the time on after which the run is stopped, on record or under way."""
+
+    def heard(gap: object, outcome: str = rec.SUCCEEDED, ago: int = 60_000) -> Record:
+        when = rec.utc(NOW - ago)
+        return {"run_id": "b" * 32, "longest_gap_ms": gap, "outcome": outcome, "ended_at": when}
+
+    def seen(*recent: Record) -> list[tuple[str, int]]:
+        return verdict(facts(recent=recent), Expected(ttl=ttl))
+
+    assert seen(heard(near - 1), heard(None), heard("x")) == []
+    assert seen(heard(0), heard(near + 1)) == [("heartbeat", WARNING)]
+    assert seen(heard(near + 1, rec.LEASE_LOST)) == [], "that is a failure of its own"
+    assert seen(heard(near + 1, ago=25 * HOUR)) == []
+    px = ttl + 5_000
+    quiet = [lease(quiet=q, px=px) for q in (near - 1, near + 1)]
+    assert verdict(facts(quiet[0])) == []
+    assert verdict(facts(quiet[1])) == [("heartbeat", WARNING)]
+    assert verdict(facts(quiet[1], stale=True)) == [("stale", WARNING)]
 
 
 def test_a_silent_holder_and_damage_are_told_and_the_worst_comes_first() -> None:
@@ -187,3 +214,44 @@ def test_the_configuration_says_when_a_job_is_due(seeds: Seeds, tmp_path: Path, 
     assert seeds.say("check", "--config", str(file))[0] == 0
     file.write_text("[jobs.backup]\nschedule = 'never'\n")
     assert seeds.say("check", "--config", str(file))[0] == 3
+
+
+def test_what_runs_announced_says_when_a_job_is_due(seeds: Seeds) -> None:
+    """On any host, with no configuration: the schedule that its newest run was started with."""
+    hourly = {"once_ms": HOUR, "cron": None, "tz": None}
+    seeds.ended(rec.SUCCEEDED, schedule=hourly)
+    seeds.ended(rec.SUCCEEDED, job="mail")
+    assert seeds.say("check")[0] == 0
+    for job in ("backup", "mail"):
+        seeds.started(job, wall() - 3 * HOUR)
+    status, out, _ = seeds.say("check")
+    assert (status, "backup: overdue" in out, "mail" in out) == (2, True, False)
+    seeds.say("pause", "backup")
+    assert seeds.say("check")[0] == 0
+
+
+def test_a_section_that_is_wrong_hides_no_other_job(seeds: Seeds, tmp_path: Path) -> None:
+    """What is expected of that job alone is not known; what is known of it is told."""
+    file = tmp_path / "c.toml"
+    file.write_text("[jobs.backup]\nschedule = 'never'\n")
+    file.chmod(0o600)
+    seeds.ended(rec.FAILED, job="mail")
+    seeds.ended(rec.FAILED)
+    found = json.loads(seeds.say("check", "--json", "--config", str(file))[1])
+    told = [(one["job"], one["check"], one["level"]) for one in found["findings"]]
+    assert told == [
+        ("backup", "failing", "warning"),
+        ("mail", "failing", "warning"),
+        ("backup", "configuration", "unknown"),
+    ]
+    assert found["exit_status"] == 1
+
+
+def test_the_timeout_that_a_run_was_started_with_counts(seeds: Seeds) -> None:
+    """It stands in its record: no configuration is needed, and --critical is stronger."""
+    run = seeds.run(since_wall=wall() - 2 * HOUR)
+    run.facts["timeout_ms"] = HOUR
+    run.acquire()
+    status, out, _ = seeds.say("check")
+    assert (status, "longer than 1h00m" in out) == (2, True)
+    assert seeds.say("check", "--critical", "3h")[0] == 0

@@ -167,3 +167,27 @@ def test_a_damaged_key_in_a_cluster_hides_no_other_job(
         sees_the_others(say, name)
     finally:
         cluster.stop()
+
+
+@pytest.mark.parametrize("key", ["f", "o", "l:0"])
+def test_what_tidies_up_names_the_key_and_does_the_rest(
+    server: Server, filled: Callable[[str], Say], key: str
+) -> None:
+    """1, with the key that cannot be read; the other jobs are looked at, cleaned and forgotten."""
+    say = filled(server.url)
+    name = spoil(server, key)
+    server.do("ZADD", "cg:{zzz}:o", 0, "gone")
+    status, out, err = say("stuck", "--json")
+    assert (status, name in err) == (1, True)
+    assert server.do("ZCARD", "cg:{zzz}:o") == 1
+    server.do("HSET", "cg:{zzz}:r", "gone", '{"run_id":"gone","outcome":"running"}')
+    found = [one["run_id"] for one in json.loads(say("stuck", "--json")[1]) if one["job"] == "zzz"]
+    assert found == ["gone"]
+    status, out, err = say("clean", "--force")
+    assert (status, "closed the record" in out, name in err) == (1, True, True)
+    assert server.do("ZCARD", "cg:{zzz}:o") == 0
+    if key != "l:0":
+        status, _, err = say("prune", "--keep", "1")
+        assert (status, name in err) == (1, True)
+    status, out, err = say("reset", "--all", "--force")
+    assert (status, "Forgot 3 of 4 jobs" in out, name in err) == (1, True, True), out

@@ -16,8 +16,9 @@ import pytest
 
 import cronguard
 from cronguard.admin.check_host import exact, state_folder, timing
-from cronguard.admin.check_store import about, clock, sharing
+from cronguard.admin.check_store import about, clock
 from cronguard.admin.findings import FAILED, OK, WARNING, Finding, worst
+from cronguard.admin.sharing import sharing
 from cronguard.core import record as rec
 from cronguard.core.lease import LeaseTimes
 from cronguard.core.spec import Claim, Owner

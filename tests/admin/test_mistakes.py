@@ -13,7 +13,7 @@ import pytest
 from .seeds import Seeds
 
 MISTAKES = [
-    (["runn", "--", "true"], 2, "there is no command `cronguard runn`; did you mean run?"),
+    (["runn", "--", "true"], 2, "there is no command `cronguard runn`; did you mean run"),
     (["frobnicate"], 2, "there is no command `cronguard frobnicate`; see `cronguard --help`"),
     (["config", "shw"], 2, "there is no command `cronguard config shw`; did you mean show?"),
     (["show"], 2, "RUN is missing; see `cronguard show --help`"),

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.admin.figures import LADDER, Figures, histogram
+from cronguard.admin.due import ANNOUNCED, Due
+from cronguard.admin.figures import (
+    LADDER,
+    Figures,
+    Period,
+    histogram,
+    usual,
+)
 from cronguard.admin.stats import bars, lines, row
 from cronguard.core import record as rec
 from cronguard.core.durations import ENOUGH_RUNS, percentile
@@ -16,7 +24,8 @@ from .seeds import Seeds
 SPREAD = {"count", "p50_ms", "p95_ms", "p99_ms", "longest_ms"}
 FIGURES = {
     *("job", "runs", "succeeded", "success_rate", "outcomes", "skips", "wait", "duration"),
-    *("histogram", "longest_gap_ms", "suggested_timeout_ms"),
+    *("histogram", "longest_gap_ms", "suggested_timeout_ms", "suggested_warn_after_ms"),
+    *("lock", "period"),
 }
 Record = dict[str, object]
 
@@ -114,3 +123,64 @@ def test_stats_tells_of_one_job_and_of_all(seeds: Seeds) -> None:
     assert len(seeds.say("stats")[1].splitlines()) == 3
     status, _, err = seeds.say("stats", "bakcup")
     assert (status, "did you mean backup?" in err) == (1, True)
+
+
+def test_how_asking_for_the_lock_went(seeds: Seeds) -> None:
+    """Acquired, found held (and waited for it, or was skipped), and no store to ask."""
+    holder: Record = {"run_id": "f" * 32}
+    runs: list[Record] = [
+        good(1, token=1),
+        good(1, token=2, holder=holder),
+        good(1, reason="unguarded"),
+        {"outcome": rec.STORE_UNAVAILABLE},
+        {"outcome": rec.NOT_STARTED, "reason": "store_denied"},
+        {"outcome": rec.NOT_STARTED, "reason": "conflict", "holder": holder},
+        {"outcome": rec.FAILED, "token": 3},
+    ]
+    skips = {"held": 4, "wait_expired": 3, "replaced": 1, "paused": 9, "slot_done": 9}
+    found = Figures("j", runs, {f"skipped:{reason}": n for reason, n in skips.items()})
+    expected = {"acquired": 3, "queued": 1, "contended": 9, "failed": 3}
+    assert found.locks.as_json() == expected
+    assert "acquired 3, contended 9 (1 got it after waiting), failed 3" in "\n".join(lines(found))
+    seeds.ended(rec.SUCCEEDED, token=5)
+    seeds.ended(rec.SKIPPED, "held")
+    told = json.loads(seeds.say("stats", "backup", "--json")[1])["lock"]
+    assert told == {"acquired": 1, "queued": 0, "contended": 1, "failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("runs", "short"), [(ENOUGH_RUNS - 1, None), (ENOUGH_RUNS, True)], ids=["few", "enough"]
+)
+def test_a_period_is_too_short_when_runs_outlast_it(runs: int, short: bool | None) -> None:
+    """By p95, as the suggestions; with too few runs there is no telling."""
+    due = Due(ANNOUNCED, period=60_000)
+    found = Figures("j", [good(60_001)] * runs, {}, Period(due, 0))
+    period = {"period_ms": 60_000, "due_from": "announced", "too_short": short}
+    assert found.as_json()["period"] == period
+    assert ("too short" in "\n".join(lines(found))) is bool(short)
+    assert row(found)[-1] == ("1m, too short" if short else "1m")
+    assert found.suggested_warning == (61_000 if short else None)
+    fits = Figures("j", [good(60_000)] * runs, {}, Period(due, 0))
+    assert fits.period_too_short is (None if short is None else False)
+
+
+def test_stats_go_by_what_was_said_of_the_period(seeds: Seeds, tmp_path: Path) -> None:
+    """The configuration, else what the newest run announced; a wrong section says nothing."""
+    seeds.ended(rec.SUCCEEDED, schedule={"once_ms": 300_000, "cron": None, "tz": None})
+    seeds.ended(rec.SUCCEEDED, job="mail")
+    assert "  period     5m (announced)" in seeds.say("stats", "backup")[1]
+    file = tmp_path / "c.toml"
+    file.write_text("[jobs.mail]\nschedule = '*/7 * * * *'\ntz = 'UTC'\n[jobs.x]\nonce = 'x'\n")
+    file.chmod(0o600)
+    found = json.loads(seeds.say("stats", "--config", str(file), "--json")[1])
+    assert [one["period"]["period_ms"] for one in found] == [300_000, 240_000], "56 to 00"
+    file.write_text("[jobs.mail]\nschedule = 'x'\n")
+    found = json.loads(seeds.say("stats", "--config", str(file), "--json")[1])
+    assert found[1]["period"] is None
+
+
+def test_what_is_usual_is_the_median_of_successes() -> None:
+    """What failed or still runs tells nothing; neither does what is no number."""
+    runs = [good(n) for n in (5, 1, 9)]
+    assert usual([*runs, {"outcome": rec.FAILED, "duration_ms": 1}, good(-1), {}]) == 5
+    assert usual([{"outcome": rec.RUNNING}]) is None

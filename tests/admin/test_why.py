@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cronguard.admin.why import EXPLAINED, explain
 from cronguard.core import record as rec
+from tests.shape import source
 
 from .seeds import Seeds
 
@@ -34,6 +37,7 @@ CASES = [
     (rec.LEASE_LOST, "not_renewed", {}, "did not answer its heartbeats"),
     (rec.LEASE_LOST, "taken", {"holder": HOLDER}, "web-9"),
     (rec.NOT_STARTED, "conflict", {}, "another --slots or --ttl"),
+    (rec.NOT_STARTED, "dead_man_required", {}, "ulimit -i"),
     (rec.NOT_STARTED, "no such file: /opt/x", {"exit_status": 127}, r"no such file.*status 127"),
     (rec.STORE_UNAVAILABLE, "connection refused", {}, "connection refused"),
 ]
@@ -83,3 +87,48 @@ def test_why_names_the_run_that_is_in_the_way_now(seeds: Seeds) -> None:
         "It runs now: web-3, pid 8121, for 4m10s. It was skipped once"
         in seeds.say("why", "backup")[1]
     )
+
+
+def reasons() -> Iterator[tuple[str, str]]:
+    """Yield each (outcome, reason) that the machine, or a refusal, gives a run in the code."""
+    for _, tree in source.modules():
+        for call in ast.walk(tree):
+            if not isinstance(call, ast.Call):
+                continue
+            words = [one.value for one in call.args if isinstance(one, ast.Constant)]
+            texts = [word for word in words if isinstance(word, str) and word]
+            match call.func:
+                case ast.Attribute(attr="_skip") if texts:
+                    yield rec.SKIPPED, texts[0]
+                case ast.Attribute(attr="Refused") | ast.Name(id="Refused") if texts:
+                    was_run = texts[0] in ("slot_done", "paused")
+                    yield rec.SKIPPED if was_run else rec.NOT_STARTED, texts[0]
+                case ast.Attribute(attr="_end") if texts and isinstance(
+                    call.args[0], ast.Attribute
+                ):
+                    yield str(getattr(rec, call.args[0].attr)), texts[0]
+
+
+def test_every_reason_has_a_sentence_of_its_own() -> None:
+    """What the code gives as a reason is a word of ours: a person is told what it means."""
+    found = set(reasons())
+    assert {
+        (rec.SKIPPED, "held"),
+        (rec.LEASE_LOST, "taken"),
+        (rec.NOT_STARTED, "conflict"),
+    } <= found
+    assert len(found) >= 13
+    assert found <= set(EXPLAINED)
+
+
+def test_why_tells_of_commands_that_share_the_name(seeds: Seeds) -> None:
+    """C5: in turns, runs and skips alike; a command that changed once is a new version."""
+    for word in ("one", "two"):
+        seeds.ended(rec.SUCCEEDED, command=["echo", word])
+    assert json.loads(seeds.say("why", "backup", "--json")[1])["commands"] == []
+    seeds.ended(rec.SKIPPED, "held", command=["echo", "one"])
+    status, out, _ = seeds.say("why", "backup")
+    assert status == 0
+    assert "take turns under this name: `echo one` (on web-3) and `echo two` (on web-3)." in out
+    assert "its own --name" in out
+    assert len(json.loads(seeds.say("why", "backup", "--json")[1])["commands"]) == 2

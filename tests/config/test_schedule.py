@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cronguard.config.schedule import Schedule
+from cronguard.config.schedule import Schedule, name_of, zone_of
 from cronguard.core.slot import nearest
 
 
@@ -83,3 +83,16 @@ def test_what_is_no_zone_is_refused(name: str) -> None:
     """C1: told with how zones are written."""
     with pytest.raises(ValueError, match="no time zone"):
         Schedule("* * * * *", name)
+
+
+def test_this_hosts_zone_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host reads the schedule: what is named stays, and `local` gets the name it has."""
+    assert name_of("Asia/Tokyo") == "Asia/Tokyo"
+    monkeypatch.setenv("TZ", ":Asia/Tokyo")
+    assert name_of("local") == "Asia/Tokyo"
+    monkeypatch.delenv("TZ")
+    zone = zone_of(name_of("local"))
+    for month in (1, 7):
+        moment = datetime(2026, month, 1, tzinfo=UTC)
+        here = moment.astimezone(zone_of("local")).utcoffset()
+        assert moment.astimezone(zone).utcoffset() == here

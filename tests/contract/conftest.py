@@ -87,6 +87,8 @@ def old_trio(trio: list[Server]) -> list[Server]:
 KINDS = ("sqlite", "redis", "valkey", "cluster", "sentinel", "quorum")
 LEAST = ("redis-least", "cluster-least", "sentinel-least", "quorum-least")
 """The same with the least rights."""
+DIFFERENT = ("sqlite", "redis", "cluster", "quorum")
+"""The kinds that decide in different ways."""
 LOCKS = ("sqlite-locks", "redis-locks", "quorum-locks")
 """The same with further locks."""
 
@@ -155,6 +157,12 @@ NOT_OF_A_QUORUM = {
 NOT_WITH_LEAST = {"test_jobs_and_namespaces_do_not_meet": "one user has one namespace"}
 
 
+def _of(item: pytest.Item, kinds: tuple[str, ...]) -> bool:
+    """Tell whether a test is of one of these kinds of store."""
+    words = set(item.name.partition("[")[2].rstrip("]").split("-"))
+    return bool(words & set(kinds)) and not words & {"least", "locks"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what a quorum does not promise, and what the least rights are there to forbid."""
     for item in list(items):
@@ -165,6 +173,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 continue
         if item.path.name == "test_locks.py" and "-locks" in item.name:
             items.remove(item)  # it brings its own
+            continue
+        if item.path.name == "test_two_at_once.py" and not _of(item, DIFFERENT):
+            items.remove(item)  # all orders of steps on each kind are enough
             continue
         least = isinstance(item, pytest.Function) and item.originalname in NOT_WITH_LEAST
         if least and "-least" in item.name:

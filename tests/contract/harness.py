@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import redis
+
 from cronguard.admin.check_rights import least
 from cronguard.core.events import Event, Granted
 from cronguard.core.record import complete, encode
@@ -62,6 +64,12 @@ class Harness(Protocol):
     def vanish(self, job: str, index: int) -> None:
         """Drop a lease as if its time were up."""
 
+    def overlong(self, job: str, index: int) -> None:
+        """Have a lease end in hours, as after a step of the store's clock."""
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        """Do what somebody else does to a key, where there are keys of others; tell whether so."""
+
     def lose_everything(self) -> None:
         """Lose all data, as FLUSHALL or a new file does."""
 
@@ -93,6 +101,16 @@ class SqliteHarness:
             "(SELECT id FROM jobs WHERE name = ? AND namespace = ?)",
             (index, job, self.namespace),
         )
+
+    def overlong(self, job: str, index: int) -> None:
+        self._execute(
+            "UPDATE leases SET deadline = deadline + 10000000 WHERE idx = ? AND job = "
+            "(SELECT id FROM jobs WHERE name = ? AND namespace = ?)",
+            (index, job, self.namespace),
+        )
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        return False
 
     def lose_everything(self) -> None:
         tables = "jobs", "leases", "waiters", "slots", "stops", "records", "counters"
@@ -132,6 +150,13 @@ class RedisHarness:
     def vanish(self, job: str, index: int) -> None:
         self._server.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
 
+    def overlong(self, job: str, index: int) -> None:
+        self.plant("PEXPIRE", f"{self.namespace}:{{{job}}}:l:{index}", 10_000_000)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        self._server.do(word, key, *more)
+        return True
+
     def lose_everything(self) -> None:
         self._server.do("FLUSHALL")
 
@@ -161,6 +186,18 @@ class ClusterHarness:
     def vanish(self, job: str, index: int) -> None:
         owner = self._cluster.owner(job, self.namespace)
         owner.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
+
+    def overlong(self, job: str, index: int) -> None:
+        self.plant("PEXPIRE", f"{self.namespace}:{{{job}}}:l:{index}", 10_000_000)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        for server in self._cluster.current_masters():
+            try:
+                server.do(word, key, *more)
+            except redis.exceptions.MovedError:
+                continue
+            return True
+        raise AssertionError(f"no master has {key}")
 
     def lose_everything(self) -> None:
         self._cluster.flush()
@@ -193,6 +230,14 @@ class QuorumHarness:
         for server in self._servers:
             server.do("DEL", f"{self.namespace}:{{{job}}}:l:{index}")
 
+    def overlong(self, job: str, index: int) -> None:
+        self.plant("PEXPIRE", f"{self.namespace}:{{{job}}}:l:{index}", 10_000_000)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        for server in self._servers:
+            server.do(word, key, *more)
+        return True
+
     def lose_everything(self) -> None:
         for server in self._servers:
             server.do("FLUSHALL")
@@ -223,6 +268,12 @@ class WithLocks:
 
     def vanish(self, job: str, index: int) -> None:
         self._under.vanish(job, index)
+
+    def overlong(self, job: str, index: int) -> None:
+        self._under.overlong(job, index)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        return self._under.plant(word, key, *more)
 
     def lose_everything(self) -> None:
         self._under.lose_everything()
@@ -275,6 +326,12 @@ class LeastRights:
 
     def vanish(self, job: str, index: int) -> None:
         self._under.vanish(job, index)
+
+    def overlong(self, job: str, index: int) -> None:
+        self._under.overlong(job, index)
+
+    def plant(self, word: str, key: str, *more: object) -> bool:
+        return self._under.plant(word, key, *more)
 
     def lose_everything(self) -> None:
         self._under.lose_everything()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cronguard.core.events import Queued
-from cronguard.stores.contract import Lease
+from cronguard.stores.contract import Close, Lease
 from tests.contract.conftest import NewRun
 from tests.contract.harness import Harness, Steering, until, wall_ms
 
@@ -101,3 +101,27 @@ def test_an_overview_leaves_out_who_does_not_wait_any_more(run: NewRun, history:
     begun = wall_ms()
     until(lambda: wall_ms() > begun + 5, "the waiter to be late")
     assert history.overview(["job"])["job"].waiting == []
+
+
+def test_recent_runs_are_read_without_their_output(run: NewRun, history: Steering) -> None:
+    """The newest first, so many of each job, with all that stands before the output; no skips."""
+    runs = [run("many") for _ in range(4)]
+    for one in runs:
+        one.granted()
+        words = ["job", ',"output_tail":"', one.id]
+        text = one.record(outcome="failed", command=words, output_bytes=9, output_tail="x" * 9)
+        one.ask(Close(text, outcome="failed", ended_wall=wall_ms()))
+    run("many").close("skipped", reason="held")
+    run("other").granted()
+    found = history.recent(["many", "other", "unheard-of"], 3)
+    assert list(found) == ["many", "other", "unheard-of"]
+    assert [record["run_id"] for record in found["many"]] == [one.id for one in runs[:0:-1]]
+    whole = history.runs("many", 1)[0]
+    assert found["many"][0] == {
+        name: value
+        for name, value in whole.items()
+        if name not in ("output_tail", "holder", "store", "version")
+    }
+    assert [record["outcome"] for record in found["other"]] == ["running"]
+    assert found["unheard-of"] == []
+    assert history.recent([], 1) == {}

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronguard.core import messages
-from cronguard.core.messages import printable, render, signal_name, span
+from cronguard.core.messages import render
 from cronguard.core.spec import JobSpec, Owner
+from cronguard.core.words import printable, signal_name, span
 
 RUN = "0123456789abcdef" * 2
 SPEC = JobSpec(name="backup", command=["x", "canary"], store="redis://:canary@h", timeout=60_000,
@@ -61,6 +62,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "record_kept_nowhere": {"why": "no space left on device"},
     "records_set_aside": {"count": 2, "path": "/x/outbox/a.json.aside"},
     "spill_failed": {"why": "no space left on device"},
+    "name_shared": {},
     "odd_rule": {"why": "--once 7m does not divide a day evenly"},
     "tls_unverified": {"store": "rediss://10.0.0.5:6379/0"},
 }
@@ -152,7 +154,11 @@ def test_a_lock_that_would_last_too_long_is_called_odd() -> None:
 def test_a_holder_with_another_command_is_pointed_out(own: str, theirs: str, warned: bool) -> None:
     """C5: two jobs under one name keep each other from running, and the skip says so."""
     holder = Owner("b" * 32, host="web-3", command_hash=theirs)
-    for topic, facts in (("skipped", {"reason": "held"}), ("queued", {})):
+    for topic, facts in (
+        ("skipped", {"reason": "held"}),
+        ("skipped", {"reason": "slot_done", "why": "run 7 was the one"}),
+        ("queued", {}),
+    ):
         text = told(topic, {**facts, "holder": holder}, own)
         assert_well_formed(text)
         assert ("another command" in text) is warned

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.process.lab import until
 from tests.shape import readme, source
 
 READING = readme.block("sh", "cronguard status").lines
+TIDYING = readme.block("sh", "cronguard stuck").lines
 OFFLINE = ("No matching distribution", "Could not find a version", "Temporary failure in name")
 
 
@@ -150,6 +153,60 @@ def test_the_commands_that_look_and_steer_run(place: Place, line: str) -> None:
     assert "backup" in done.stdout + done.stderr
     if "stop" in line:
         until("the end of the run", lambda: holder.poll() is not None)
+
+
+@pytest.mark.parametrize("line", TIDYING)
+def test_the_commands_that_tidy_up_run(place: Place, line: str) -> None:
+    """On a job that runs: nothing of it is stuck or old, and a reset that may stop it does."""
+    holder = place.start("run", "-n", "backup", "-k", "1s", "--", "sh", "-c", "echo on; sleep 60")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"on\n"
+    done = shell(place, line)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    if "reset" in line:
+        until("the end of the run", lambda: holder.poll() is not None)
+        assert "No job" in shell(place, "cronguard status").stdout
+    else:
+        assert holder.poll() is None
+
+
+def test_the_python_code_runs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block and a function under the locks of their jobs, each write with its token."""
+    monkeypatch.delenv("CRONGUARD_STORE", raising=False)
+    for name in ("HOME", "CRONGUARD_STATE_DIR"):
+        monkeypatch.setenv(name, place.env[name])
+    sent: list[tuple[object, object]] = []
+
+    async def fetch() -> str:
+        return "rates"
+
+    async def save(what: object, token: object) -> None:
+        sent.append((what, token))
+
+    names: dict[str, Any] = {
+        "invoices": lambda: [1, 2],
+        "send": lambda what, token: sent.append((what, token)),
+        "fetch": fetch,
+        "save": save,
+    }
+    exec(compile(readme.block("python").text, "README.md", "exec", dont_inherit=True), names)
+    asyncio.run(names["load_rates"]())
+    (invoices,), (rates,) = place.records("invoices"), place.records("rates")
+    assert (invoices["outcome"], rates["outcome"]) == ("succeeded", "succeeded")
+    assert sent == [(1, invoices["token"]), (2, invoices["token"]), ("rates", rates["token"])]
+
+
+def test_the_fencing_commands_run(place: Place) -> None:
+    """The last step of a report under `fence`, and a writer whose resource compares."""
+    for line in readme.block("sh", "cronguard fence").lines:
+        done = shell(place, line.replace("examples/", f"{source.ROOT}/examples/"))
+        assert (done.returncode, done.stderr) == (0, ""), line
+    assert (place.folder / "report").exists()
+    assert (place.folder / "report.db").exists()
+    tokens = [record["token"] for record in place.records("report")]
+    old = f"cronguard fence --resource report --token {tokens[1]} -- true"
+    assert shell(place, old).returncode == 0, "the newer run did not write there"
 
 
 def test_check_runs(place: Place) -> None:

@@ -142,7 +142,8 @@ def say(url: str, *argv: str) -> str:
 
 def read_all(url: str, job: str) -> None:
     """Read what was put with every command that shows records."""
-    for argv in (["status"], ["status", job], ["ps"], ["why", job], ["show", job], ["logs", job]):
+    one = [[name, job] for name in ("status", "why", "show", "logs", "stats", "health")]
+    for argv in (["status"], ["ps"], ["top"], *one):
         say(url, *argv)
         say(url, *argv, "--json")
     assert job in say(url, "status")

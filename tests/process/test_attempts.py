@@ -323,6 +323,15 @@ def test_l17_a_keeper_killed_in_the_pause_is_taken_over_at_once(lab: Lab) -> Non
     assert outcomes == ["succeeded", "abandoned"]
 
 
+def test_l18_a_keeper_stopped_in_the_pause_is_killed_before_its_lock_ends(local: Lab) -> None:
+    """L18: the kernel's timer stays set, or the next attempt could begin beside another run."""
+    run = resting(local, "--ttl", "10s")
+    run.send_signal(signal.SIGSTOP)
+    assert run.wait(20) == -signal.SIGKILL
+    until("nothing to be left", lambda: not local.marked())
+    assert is_free(local)
+
+
 def test_p14_a_guardian_killed_in_the_pause_ends_the_run(lab: Lab) -> None:
     """P14: there is nobody to start the next attempt; 125, said, and the lock is free."""
     run = resting(lab)

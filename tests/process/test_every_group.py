@@ -106,6 +106,33 @@ def test_a_stop_reaches_the_holder_at_once(wide: Lab, group: Group) -> None:
     until("the lock to be free everywhere", lambda: not group.having(LEASE))
 
 
+def test_a_pause_between_attempts_is_a_part_of_the_run(wide: Lab, group: Group) -> None:
+    """The lock stays with it, and a stop reaches it."""
+    text = "test $CRONGUARD_ATTEMPT = 3"
+    again = ("run", "-n", "job", "--retries", "2")
+    done = wide.call(*again, "--retry-delay", "1ms", "--", "sh", "-c", text)
+    assert done.returncode == 0, done.stderr
+    run = wide.start(*again, "--retry-delay", "1h", "--", "false")
+    assert run.stderr is not None
+    assert b"trying again in 1h00m" in run.stderr.readline()
+    other = wide.call("run", "-n", "job", "-E", "9", "--", "true", env=other_state(wide))
+    assert other.returncode == 9
+    until("the holder to listen", group.listeners)
+    assert wide.call("stop", "job", env=other_state(wide)).returncode == 0
+    assert run.wait(20) == 128 + signal.SIGTERM
+    until("the lock to be free everywhere", lambda: not group.having(LEASE))
+    stopped, succeeded = wide.records("job")
+    assert (stopped["outcome"], succeeded["attempt"]) == ("stopped", 3)
+
+
+def test_a_timeout_is_found_out_of_the_records(wide: Lab) -> None:
+    """`--timeout auto` reads them wherever they are."""
+    for known in (0, 1):
+        done = wide.call("run", "-n", "job", "-t", "auto", "--", "true")
+        assert done.returncode == 0
+        assert f"so far on record: {known}.".encode() in done.stderr
+
+
 def test_a_released_lock_goes_to_who_waits(wide: Lab) -> None:
     """Though the lease that it waits for would last for half an hour."""
     first = Guarded(wide, "--ttl", "30m").ready()

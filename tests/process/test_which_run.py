@@ -68,6 +68,18 @@ def _catches(path: str, signum: int) -> bool:
     return bool(int(mask, 16) >> (signum - 1) & 1)
 
 
+def test_commands_that_take_turns_under_one_name_are_told_so(lab: Lab) -> None:
+    """C5: each of them, from its second turn on; a new version and a run by hand are none."""
+    told = []
+    for word in "aabaabbabcdef":
+        done = lab.call("run", "-n", "job", "--", "echo", word)
+        assert done.returncode == 0, done.stderr
+        told.append(b"take turns" in done.stderr)
+    turns = [word for word, said in zip("aabaabbabcdef", told, strict=True) if said]
+    assert turns == ["b", "a", "b"]
+    assert lab.call("run", "-n", "other", "--", "echo", "a").stderr == b""
+
+
 # -- slots ----------------------------------------------------------------------------------------
 
 ONCE = ("--once", "4d")
@@ -152,6 +164,7 @@ def test_a_run_that_was_killed_leaves_its_slot(lab: Lab) -> None:
     run = lab.start_ready(*args, "sh", "-c", HOLD)
     guardian = lab.guardian_of(run.pid)
     other = {"CRONGUARD_STATE_DIR": lab.env["CRONGUARD_STATE_DIR"]}
+    os.kill(run.pid, signal.SIGSTOP)  # or it may still close its record, as failed
     for pid in (guardian, run.pid):
         os.kill(pid, signal.SIGKILL)
     run.communicate(timeout=60)
@@ -176,6 +189,31 @@ def test_a_rule_that_is_hardly_meant_is_said(local: Lab) -> None:
     odd = local.call("run", "-n", "job", "--once", "7m", "--", "true")
     assert odd.returncode == 0
     assert b"does not divide a day evenly" in odd.stderr
+
+
+def test_a_run_announces_when_its_job_is_due(lab: Lab) -> None:
+    """In its record, from the start on; a bare --once, or no rule at all, says nothing of it."""
+    cron = {"once_ms": None, "cron": "*/5 * * * *", "tz": "Asia/Tokyo"}
+    cases: tuple[tuple[tuple[str, ...], object], ...] = (
+        (("--once", "4d"), {"once_ms": 345_600_000, "cron": None, "tz": None}),
+        (("--schedule", "*/5  * * * *", "--tz", "Asia/Tokyo", "--once"), cron),
+        (("--schedule", "*/5 * * * *", "--tz", "Asia/Tokyo", "--force-slot"), cron),
+        (("--once",), None),
+        ((), None),
+    )
+    for number, (options, expected) in enumerate(cases):
+        name = f"job{number}"
+        done = lab.call("run", "-n", name, *options, "--", "true")
+        assert done.returncode == 0, done.stderr
+        [record] = lab.records(name)
+        assert record["schedule"] == expected, options
+    args = ("run", "-n", "job", "--schedule", "0 0 1 1 *", "--", "sh", "-c", HOLD)
+    run = lab.start_ready(*args, env={"TZ": "Asia/Tokyo"})
+    [record] = lab.records("job")
+    assert record["outcome"] == "running"
+    assert record["schedule"] == {"once_ms": None, "cron": "0 0 1 1 *", "tz": "Asia/Tokyo"}
+    (lab.folder / "go").touch()
+    run.communicate(timeout=60)
 
 
 def test_rules_that_contradict_each_other_are_refused(local: Lab) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cronguard.admin import cli
 from cronguard.admin.run import command as run_command
-from cronguard.config.options import OPTIONS
+from cronguard.config.options import IN_SPEC, OF_CODE, OPTIONS
 from cronguard.core import exits, record
 from tests.shape import readme, source
 
@@ -149,6 +149,41 @@ def test_the_timing_table_is_the_arithmetic() -> None:
     assert f"KILL {times.grace // 1000} s later" in text
 
 
+def test_what_check_promises_is_the_arithmetic() -> None:
+    """So long a step may take that begins right after a check: README and docstring say it."""
+    from cronguard import Lease
+    from cronguard.core.lease import FULL_TTL_MS, LeaseTimes
+
+    times = LeaseTimes(FULL_TTL_MS)
+    left = times.ends_at(0) - times.give_up_at(0)
+    words = f"for {left // 1000} s more"
+    assert left % 1000 == 0
+    assert words in " ".join(source.read("README.md").split())
+    assert words in " ".join(str(Lease.check.__doc__).split())
+
+
+ABOUT_COMMANDS = """
+    kill_after signal retries retry_delay on_lease_lost stragglers dead_man isolation skip_exit_code
+    quiet
+"""
+
+
+def test_every_option_counts_for_python_code_or_is_about_commands() -> None:
+    """Whoever adds one decides it; what a guard takes is an option, and the README names it."""
+    import inspect
+
+    from cronguard import guard
+
+    of_code = {option.name for option in OF_CODE}
+    assert {option.name for option in IN_SPEC} - of_code == set(ABOUT_COMMANDS.split())
+    own = {"job", "dead_man", "on_lost"}
+    taken = set(inspect.signature(guard).parameters) - own
+    assert taken <= of_code | {"store", "config"}
+    _, _, rest = source.read("README.md").partition("### In Python code")
+    told = rest.partition("\n### ")[0]
+    assert all(f"`{name}" in told for name in taken | own - {"job"})
+
+
 @pytest.mark.parametrize("path", DOCS)
 def test_links_lead_somewhere(path: str) -> None:
     """A link to a file of the project leads to one that is there."""
@@ -171,7 +206,7 @@ def test_nothing_names_the_place_where_it_was_written() -> None:
 def test_every_shell_command_of_the_readme_is_run_by_a_test() -> None:
     """Kinds of blocks that nobody runs or checks are not used."""
     kinds = {block.kind for block in readme.blocks()}
-    assert kinds == {"sh", "crontab", "systemctl", "ini", "dockerfile", "toml"}
+    assert kinds == {"sh", "crontab", "systemctl", "ini", "dockerfile", "toml", "python"}
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -108,6 +108,19 @@ def test_a_run_loads_only_the_store_it_uses(tmp_path: Path) -> None:
     assert not {name for name in loaded if "redis" in name}
 
 
+def test_the_library_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
+    """`import cronguard` costs nothing, and a run never loads it; other names are refused."""
+    assert not {name for name in loaded_by_run(tmp_path, "", "-n", "job") if ".library" in name}
+    script = (
+        "import sys, cronguard; before = set(sys.modules)\n"
+        "assert not {n for n in before if n.startswith('cronguard.')}, before\n"
+        "assert not hasattr(cronguard, 'gard')\n"
+        "assert callable(cronguard.guard) and cronguard.guard is cronguard.guard\n"
+        "assert not {n for n in sys.modules if n.startswith(('cronguard.admin', 'click', 'redis'))}"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=source.ROOT, check=True)
+
+
 def test_the_cold_side_is_not_loaded(tmp_path: Path, store: str) -> None:
     """The commands that read and steer, and the messages nobody needs, stay on the disk."""
     loaded = loaded_by_run(tmp_path, store, "-n", "job")

@@ -17,16 +17,17 @@ BELOW = {
     "reporters": {"config", "core"},
     "web": {"stores", "config", "core"},
     "admin": {"web", "stores", "config", "core"},
+    "library": {"runtime", "config", "stores", "core"},
     "__main__": {"runtime", "admin"},
-    "__init__": set[str](),
+    "__init__": {"library"},
 }
 EXCEPTIONS = {
     # Help, usage errors and --dry-run of `run` are click's and rich's: loaded only then.
     ("cronguard.runtime.main", "cronguard.admin.cli"),
     ("cronguard.runtime.main", "cronguard.admin.dry_run"),
 }
-SHARED_FACTS = ("proof", "identity", "selftest", "outbox")
-"""What of the runtime the cold side may ask: who is alive here, and what this host can do."""
+SHARED_FACTS = ("proof", "identity", "selftest", "outbox", "child")
+"""What of the runtime the cold side may ask: who lives here, what this host can do, how to exec."""
 ACTING = {"_posixsubprocess", "subprocess", "_signal", "signal", "select", "selectors", "time"}
 FREE_OF_THE_WORLD = ACTING | {"os", "sys", "socket", "_socket", "io", "random", "secrets", "pwd"}
 

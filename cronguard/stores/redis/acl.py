@@ -51,9 +51,11 @@ CLUSTER = ("asking", "scan", "cluster|slots", "command")
 """Needed in a Redis Cluster: to follow a slot that moves, and to read from all nodes."""
 SENTINELS = ("sentinel|get-master-addr-by-name", "sentinel|masters")
 """Needed on the sentinels: by a run, and by commands that read."""
-HELPFUL = ("info", "acl|whoami")
+HELPFUL = ("info", "acl|whoami", "scan")
 CLUSTER_HELPFUL = ("cluster|info",)
-"""What `doctor` asks, and does without. A run without +info cannot notice a restart."""
+"""What `doctor` asks, and `stuck` for foreign keys, and do without.
+
+A run without +info cannot notice a restart."""
 COMMANDS = tuple(sorted({*SCRIPTS, *DIRECT}))
 
 
@@ -70,7 +72,7 @@ def acl_line(
     extra = (ANY_DATABASE if select else ()) + (REPLICAS if replicas else ())
     extra += (CLUSTER if cluster else ()) + (HELPFUL if facts else ())
     extra += CLUSTER_HELPFUL if cluster and facts else ()
-    rights = " ".join([f"+{command}" for command in (*COMMANDS, *extra)])
+    rights = " ".join([f"+{command}" for command in dict.fromkeys((*COMMANDS, *extra))])
     keys = f"resetkeys ~{namespace}:* resetchannels &{namespace}:*"
     return f"ACL SETUSER {user} on >PASSWORD {keys} -@all {rights}"
 

@@ -13,12 +13,14 @@ from cronguard.stores.contract import StoreDown, StoreRefused
 from cronguard.stores.redis import damage, faults, keys
 from cronguard.stores.redis.client import connect_cluster, said_by, server_words
 from cronguard.stores.redis.greeting import SENTINEL
-from cronguard.stores.redis.history import SCAN_COUNT, RedisHistory, globbed, job_names, understood
+from cronguard.stores.redis.history import RedisHistory, job_names
 from cronguard.stores.redis.scripts import SHA1, source
 from cronguard.stores.redis.server import merged, read_cluster, read_facts
+from cronguard.stores.redis.sweeping import SCAN_COUNT, globbed
+from cronguard.stores.redis.understood import understood
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cronguard.stores.address import Address
 
@@ -66,6 +68,12 @@ class ClusterHistory(RedisHistory):
             return facts | _whole([read_cluster(client) for client in clients])
 
         return cast("dict[str, object]", self._read(read))
+
+    def _pages(self, pattern: str, kind: str) -> Iterator[list[bytes]]:
+        """Yield the keys that match, some at a time, of one master after the other."""
+        masters = self._read(self._client.get_primaries)
+        for node in cast("list[Any]", masters):
+            yield from self._scan(node.redis_connection, pattern, kind)
 
     def _clock(self, job: str) -> int:
         """Return the clock of the node that has the job."""

@@ -28,9 +28,10 @@ def sound(replies: list[Any]) -> list[Any]:
     return replies
 
 
-def key_of(command: tuple[Any, ...]) -> str:
-    """Return the first key of a command as the history side sends them."""
-    return str(command[3] if command[0] == "EVALSHA" else command[1])
+def key_of(command: tuple[Any, ...]) -> str | bytes:
+    """Return the first key of a command as the history side sends them; bytes if not ours."""
+    key = command[3] if command[0] == "EVALSHA" else command[1]
+    return key if isinstance(key, bytes) else str(key)
 
 
 def probes(prefix: str) -> list[tuple[str, ...]]:

@@ -6,15 +6,14 @@ Everything that changes something is one of the job's scripts, so that it happen
 from __future__ import annotations
 
 import json
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
 from cronguard.core.decode import readable
-from cronguard.core.messages import printable
 from cronguard.core.record import KEPT_FAILURES, KEPT_RUNS
 from cronguard.core.spec import is_job_name
+from cronguard.core.words import printable
 from cronguard.stores.address import parse
 from cronguard.stores.contract import Damaged, Lease, Overview, StoreDown, StoreRefused
 from cronguard.stores.redis import calls, damage, faults, keys, seen
@@ -23,6 +22,8 @@ from cronguard.stores.redis.greeting import check_server
 from cronguard.stores.redis.link import Broken
 from cronguard.stores.redis.scripts import SHA1, source
 from cronguard.stores.redis.server import read_facts, read_hello, read_run_id
+from cronguard.stores.redis.sweeping import SCAN_COUNT, Sweeping, globbed
+from cronguard.stores.redis.understood import NONSENSE, understood
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +32,8 @@ if TYPE_CHECKING:
     from cronguard.stores.address import Address
     from cronguard.stores.contract import Close
 
-Answer = TypeVar("Answer")
-SCAN_COUNT = 500
 AT_A_TIME = 500
 """Jobs that are asked about in one round trip: the server keeps all replies until we read them."""
-_NONSENSE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError)
-"""What reading a reply of another shape ends in, here or in redis-py."""
-_GLOB = str.maketrans({char: "\\" + char for char in "\\*?[]"})
 
 
 def open_history(url: str, namespace: str) -> RedisHistory:
@@ -54,20 +50,7 @@ def open_history(url: str, namespace: str) -> RedisHistory:
     return RedisHistory(address, namespace)
 
 
-def understood(read: Callable[..., Answer]) -> Callable[..., Answer]:
-    """Have a method of a history say it in words for the user when it cannot read the replies."""
-
-    @wraps(read)
-    def reading(history: RedisHistory, *args: Any, **named: Any) -> Answer:
-        try:
-            return read(history, *args, **named)
-        except _NONSENSE as error:
-            raise history.baffled(error) from error
-
-    return reading
-
-
-class RedisHistory:
+class RedisHistory(Sweeping):
     """A `History` (see stores/contract.py) on one Redis or Valkey server."""
 
     indexed = True
@@ -166,6 +149,17 @@ class RedisHistory:
         return {job: seen.counts(fields) for job, fields in zip(jobs, found, strict=True)}
 
     @understood
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        found = self._run_each("recent", jobs, str(limit))
+        return {
+            job: []
+            if isinstance(texts, Damaged)
+            else [record for text in texts if (record := readable(text))]
+            for job, texts in found.items()
+        }
+
+    @understood
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
         if not run_id:
@@ -215,6 +209,16 @@ class RedisHistory:
         reply = cast("list[bytes]", self._call(call.name, claim.job, call.keys, call.args))
         if reply[0] != b"closed":
             raise StoreDown(f"the record was refused ({reply[2].decode('utf-8', 'replace')})")
+
+    @understood
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was."""
+        key = keys.resource(self._namespace, resource)
+        try:
+            return int(cast("bytes", self._ask(lambda: self._script("fence", [key], [token]))))
+        except Damaged as error:
+            what = f"the resource {printable(resource)}"
+            raise Damaged(damage.described(what, self.label, [key])) from error
 
     @understood
     def facts(self) -> dict[str, object]:
@@ -280,15 +284,14 @@ class RedisHistory:
         return found
 
     def _call(self, script: str, job: str, names: list[str], args: list[calls.Part]) -> object:
+        return self._about(job, lambda: self._script(script, names, args))
+
+    def _script(self, script: str, names: list[str], args: list[calls.Part]) -> object:
         rest = len(names), *names, *args
-
-        def ask() -> object:
-            try:
-                return self._client.execute_command("EVALSHA", SHA1[script], *rest)
-            except redis.exceptions.NoScriptError:
-                return self._client.execute_command("EVAL", source(script), *rest)
-
-        return self._about(job, ask)
+        try:
+            return self._client.execute_command("EVALSHA", SHA1[script], *rest)
+        except redis.exceptions.NoScriptError:
+            return self._client.execute_command("EVAL", source(script), *rest)
 
     def _pipeline(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Send *commands* in one round trip, and return their replies as they come."""
@@ -296,7 +299,7 @@ class RedisHistory:
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, Exception):
                 begin = keys.prefix(self._namespace, "").partition("}")[0]
-                raise self._damaged(damage.key_of(command)[len(begin) :].partition("}")[0])
+                raise self._damaged(str(damage.key_of(command))[len(begin) :].partition("}")[0])
         return replies
 
     def _replies(self, commands: list[tuple[Any, ...]]) -> list[Any]:
@@ -356,7 +359,7 @@ class RedisHistory:
                 raise Damaged(f"cannot use {self.label}: {fault.why}") from error
             kind = StoreRefused if fault.denied else StoreDown
             raise kind(f"cannot use {self.label}: {fault.why}") from error
-        except _NONSENSE as error:  # from redis-py
+        except NONSENSE as error:  # from redis-py
             raise self.baffled(error) from error
 
 
@@ -372,8 +375,3 @@ def job_names(found: list[bytes]) -> list[str]:
     """Return those of *found* that are names of jobs, sorted: others may write here, too."""
     names = [name.decode("utf-8", "replace") for name in found]
     return sorted([name for name in names if is_job_name(name)])
-
-
-def globbed(text: str) -> str:
-    """Return *text* as a pattern that matches just that."""
-    return text.translate(_GLOB)

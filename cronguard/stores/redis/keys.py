@@ -13,6 +13,7 @@
     {ns}:{job}:k         zset of skips by time           {ns}:{job}:n   hash of counters
     {ns}:{job}:e         channel: `free RUN_ID...` to the next in the queue, `stop RUN_ID BY`
     {ns}:{job}:-         never exists
+    {ns}:fence:{<resource>}  the highest token that `fence` has seen for a resource; for ever
     {ns}:jobs            zset of job names by when they were last heard of; not in a Cluster
 
 Every script but renew gets `{ns}:{job}:f` as its first key and makes the others from it, as the
@@ -22,6 +23,9 @@ TRYAGAIN. So no script ever sees one half of a job.
 """
 
 from __future__ import annotations
+
+KINDS = ("f", "w", "wx", "c", "r", "o", "h", "x", "k", "n", "e", "-")
+"""What stands behind `{ns}:{job}:`, besides `l:` and `s:` with a number."""
 
 
 def prefix(namespace: str, job: str) -> str:
@@ -42,6 +46,11 @@ def whole(namespace: str, job: str) -> list[str]:
 def jobs(namespace: str) -> str:
     """Return the key of the index of jobs."""
     return f"{namespace}:jobs"
+
+
+def resource(namespace: str, name: str) -> str:
+    """Return the key that keeps the highest token that was seen for a resource."""
+    return f"{namespace}:fence:{{{name}}}"
 
 
 def channel(namespace: str, job: str) -> str:

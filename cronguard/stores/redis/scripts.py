@@ -6,15 +6,22 @@ A script's text is read only for a server that does not know it yet. A test keep
 from __future__ import annotations
 
 COMMON = "left_behind"
-STANDALONE = frozenset(("renew",))
+STANDALONE = frozenset(("fence", "look", "recent", "renew", "uproot"))
 SHA1 = {
     "acquire": "823dcaa46494fbe6d7a6c303d2aeac2a05c33b50",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
     "reclaim": "518f232d9182b9064aa18bd91bbab08f1b7b583c",
     "close": "8b4f81be6f5d798bf45a75153a03444a2533efbf",
-    "sweep": "aaa0dc5d07579657a081b0a69f621778b8460259",
+    "sweep": "28e4eab2d62ce9e984fde1b550ad9eb843bff6cd",
     "overview": "d24766a427c1c2e77dca39b663d8f499337bdccd",
+    "recent": "6743747d37032cde4338b4195cd56218aae05e7d",
     "stop": "655ccdc7b4670901143558d0edf4677f41ca341c",
+    "prune": "bd577e245885a72cae30fad11f35c9b26ac9ea28",
+    "reset": "02633f7be4a4d87d54361422ff8fef20604bdc35",
+    "look": "c6b2952df32727baad0ccd13570a3e76bf4a07d3",
+    "uproot": "1c74c64b3fd491a28cdf6a0c2cbaf27f403fcc5a",
+    "bound": "35e0e25bbd88fe3a6e46a3f1868d8aec36a457b4",
+    "fence": "bae6bda3933f45dd414b22696804b51d276c7fa7",
     "unlock": "665edb6e5db4f1ebe2e2e1e13c7c0dc3a300fe20",
 }
 

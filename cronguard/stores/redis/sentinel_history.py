@@ -8,8 +8,9 @@ import redis
 
 from cronguard.stores.contract import StoreDown, StoreRefused
 from cronguard.stores.redis.client import said_by, sentinels
-from cronguard.stores.redis.history import RedisHistory, understood
+from cronguard.stores.redis.history import RedisHistory
 from cronguard.stores.redis.sentinel import NAME_IT
+from cronguard.stores.redis.understood import understood
 
 if TYPE_CHECKING:
     from collections.abc import Callable

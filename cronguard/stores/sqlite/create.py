@@ -64,6 +64,12 @@ CREATE TABLE counters(
     PRIMARY KEY(job, name)) WITHOUT ROWID;
 CREATE TABLE spare(room BLOB)
 """
+FENCES = """
+CREATE TABLE IF NOT EXISTS fences(
+    namespace TEXT NOT NULL, resource TEXT NOT NULL, token INTEGER NOT NULL,
+    PRIMARY KEY(namespace, resource)) WITHOUT ROWID
+"""
+"""Made by who needs it: files of earlier versions are without, and few need it."""
 
 
 def create(db: Connection, path: str) -> None:

@@ -18,6 +18,7 @@ from cronguard.stores.contract import Close, Lease, Overview
 from cronguard.stores.sqlite import faults, files
 from cronguard.stores.sqlite import overview as many
 from cronguard.stores.sqlite.bell import ring
+from cronguard.stores.sqlite.create import FENCES
 from cronguard.stores.sqlite.engine import Connection, Error, sqlite_version
 from cronguard.stores.sqlite.rows import (
     LIVE,
@@ -33,6 +34,7 @@ from cronguard.stores.sqlite.rows import (
 )
 from cronguard.stores.sqlite.schema import VERSION, connect, transact
 from cronguard.stores.sqlite.settle import settle
+from cronguard.stores.sqlite.sweeping import ASKED, Sweeping
 
 T = TypeVar("T")
 _WORD_KEPT_MS = 24 * 3_600_000
@@ -44,7 +46,7 @@ def open_history(path: str, namespace: str) -> SqliteHistory:
     return SqliteHistory(path, namespace)
 
 
-class SqliteHistory:
+class SqliteHistory(Sweeping):
     """See contract.History."""
 
     def __init__(self, path: str, namespace: str) -> None:
@@ -59,7 +61,7 @@ class SqliteHistory:
 
     def jobs(self) -> list[str]:
         """Return the names of all jobs that ever asked for a lease, sorted."""
-        query = "SELECT name FROM jobs WHERE namespace = ? ORDER BY name"
+        query = f"SELECT name FROM jobs WHERE namespace = ? AND {ASKED} ORDER BY name"
         key = (self._namespace,)
         found = self._read(lambda db, _: [name for (name,) in db.execute(query, key)])
         return [name for name in found if isinstance(name, str) and is_job_name(name)]
@@ -96,6 +98,10 @@ class SqliteHistory:
         """Return each job's counters."""
         self._close_left_behind(jobs)
         return self._read(lambda db, _: many.counters(db, self._wanted(jobs)))
+
+    def recent(self, jobs: list[str], limit: int) -> dict[str, list[dict[str, object]]]:
+        """Return the newest *limit* records of runs of each of *jobs*, up to their output."""
+        return self._read(lambda db, _: many.recent(db, self._wanted(jobs), limit))
 
     def find(self, run_id: str) -> list[dict[str, object]]:
         """Return the records whose run id begins with *run_id*."""
@@ -201,6 +207,22 @@ class SqliteHistory:
                 (self._job(db, job),),
             )
             return changed.rowcount == 1
+
+        return self._write(write)
+
+    def fence(self, resource: str, token: int) -> int:
+        """Note that *token* was seen for *resource*; return the highest that was."""
+
+        def write(db: Connection, _: Moment) -> int:
+            db.execute(FENCES)
+            key = (self._namespace, plain(resource))
+            db.execute(
+                "INSERT INTO fences VALUES(?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET token = max(token, excluded.token)",
+                (*key, token),
+            )
+            query = "SELECT token FROM fences WHERE namespace = ? AND resource = ?"
+            return int(db.execute(query, key).fetchone()[0])
 
         return self._write(write)
 

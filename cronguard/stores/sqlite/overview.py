@@ -81,6 +81,22 @@ def last(db: Connection, wanted: Wanted) -> dict[str, dict[str, object]]:
     return {job: record for job, text in rows if (record := readable(text))}
 
 
+def recent(db: Connection, wanted: Wanted, limit: int) -> dict[str, list[dict[str, object]]]:
+    """Return the newest records of runs of each job, up to their output; newest first."""
+    found: dict[str, list[dict[str, object]]] = {job: [] for job in wanted.jobs}
+    output = "instr(text, ',\"output_tail\":')"
+    rows = db.execute(
+        f"SELECT jobs.name, iif({output}, substr(text, 1, {output} - 1) || '}}', text) "
+        f"FROM {_WANTED} CROSS JOIN records ON seq IN (SELECT seq FROM records AS of_job "
+        "WHERE of_job.job = jobs.id AND is_skip = 0 ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC",
+        (*wanted.key, limit),
+    )
+    for job, text in rows:
+        if record := readable(text):
+            found[job].append(record)
+    return found
+
+
 def counters(db: Connection, wanted: Wanted) -> dict[str, dict[str, int]]:
     """Return the counters of each job."""
     found: dict[str, dict[str, int]] = {job: {} for job in wanted.jobs}

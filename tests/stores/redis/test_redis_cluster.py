@@ -313,6 +313,7 @@ def all_but_renew(grant: Granted, holder: Asker) -> list[tuple[object, ...]]:
         calls.Call("sweep", whole, []),
         calls.Call("overview", whole, ["leases"]),
         calls.Call("overview", whole, ["all"]),
+        calls.Call("recent", whole, ["1"]),
     ]
     bound = {True: [0], False: []}
     return [
