@@ -141,6 +141,7 @@ class Together:
         self._claim = claim
         self._rounds: list[Round] = []  # not answered yet, in the order of their requests
         self._told: list[str] = []  # flaws of the store
+        self._is_lock_lost = False  # and not the job's own lease
 
     # -- what the loop asks -----------------------------------------------------------------------
 
@@ -272,8 +273,10 @@ class Together:
                 asked.pending += 1
                 part.give_back(asked, now)
         is_ours = isinstance(event, Held | Queued) and event.holder.job == self._claim.job
-        if request.replace and is_ours and failed is not self._job:
-            # The run that is to be replaced has our lock: the job's own queue brings it the word.
+        if is_ours and failed is not self._job and (request.replace or self._claim.rule):
+            # Another run of the job has our lock. If it is to be replaced, the job's own queue
+            # brings it the word; and if it is the one for our slot, there is nothing to wait for.
+            request.queue_for = request.queue_for if request.replace else 0
             asked.pending += 1
             self._job.send(request, asked, now)
         if not asked.pending:
@@ -281,9 +284,11 @@ class Together:
 
     def _given_back(self, asked: Round, part: Part, event: Event, now: int) -> None:
         asked.pending -= 1
-        if isinstance(event, Granted):  # the one to replace ended just now
+        if isinstance(event, Granted):  # the run of our job ended just now
             asked.pending += 1
             part.give_back(asked, now)
+        elif isinstance(event, Refused | OffSchedule):
+            asked.verdict = event
         if not asked.pending:
             asked.answer = asked.verdict
 
@@ -297,6 +302,7 @@ class Together:
         asked.pending -= 1
         asked.votes[part] = event
         if isinstance(event, Taken):
+            self._is_lock_lost = part is not self._job
             asked.answer = event
         elif not asked.pending:
             asked.answer = self._renewal(asked)
@@ -329,8 +335,10 @@ class Together:
     def _close_all(self, asked: Round, request: Close, now: int) -> None:
         """Give all back, also what a request that is under way may get yet; and the job's record.
 
-        The tree is dead by then, so the locks are given back also where the job's lease is not.
+        The tree is dead by then, so the locks are given back also where the job's lease is not, and
+        that, too, if it was a lock that was lost.
         """
+        request.release = request.release or (self._is_lock_lost and self._job.token is not None)
         bare = Close("", outcome=request.outcome, ended_wall=request.ended_wall)
         if not request.release and self._is_in_doubt():
             self._job.give_back(None, now)

@@ -7,10 +7,21 @@ from itertools import permutations
 
 import pytest
 
-from cronguard.core.events import Event, Gone, Granted, Held, Queued, Renewed, StopAsked, Taken
+from cronguard.core.events import (
+    Event,
+    Gone,
+    Granted,
+    Held,
+    Queued,
+    Refused,
+    Renewed,
+    StopAsked,
+    Taken,
+)
 from cronguard.core.spec import Claim
 from cronguard.stores.together import open_together
 from tests.contract.harness import Harness, Run, Steering, new_claim, shown
+from tests.contract.test_slots import DAY, PERIOD
 
 Locked = Callable[..., Run]
 LONG = 60_000
@@ -178,3 +189,24 @@ def test_what_was_given_back_before_is_given_back_again(locked: Locked, store: H
         one.close()
     granted = wants_all.granted()
     assert isinstance(wants_all.renew(granted), Renewed)
+
+
+@pytest.mark.parametrize("replace", ["", "replaced by heir"])
+def test_a_slot_that_is_used_is_told_though_a_lock_is_in_the_way(
+    locked: Locked, store: Harness, replace: str
+) -> None:
+    """A run of the same job has the lock, and is the one for our slot: nobody waits for that."""
+    rules = {"rule": PERIOD, "slot_px": DAY}
+    one, other = locked("backup", "db", **rules), locked("backup", "db", **rules)
+    free, unruled = locked("report", "db"), locked("backup", "db")
+    grant = one.granted()
+    refused = other.acquire(queue_for=LONG, replace=replace)
+    assert isinstance(refused, Refused), shown(refused)
+    assert (refused.reason, refused.slot) == ("slot_done", grant.slot)
+    other.close("skipped", "slot_done", release=False)
+    renewed = one.renew(grant)
+    assert isinstance(renewed, Renewed)
+    assert renewed.stop_by is None
+    assert held(unruled.acquire()) == ("db", "backup")
+    one.close()
+    assert isinstance(free.acquire(), Granted)

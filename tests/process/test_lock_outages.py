@@ -9,7 +9,8 @@ import pytest
 
 from tests import servers
 from tests.process.lab import Lab, until
-from tests.process.witness import Guarded, Postman, holder, load_scripts
+from tests.process.test_lease_outages import DEAF
+from tests.process.witness import Guarded, Postman, holder, load_scripts, other_state
 
 LONG = ("--ttl", "2m")
 """No lease here is left to expire."""
@@ -80,3 +81,16 @@ def test_a_signal_while_the_locks_are_taken_gives_all_of_them_back(
         assert holder(remote, job) == ""
     [record] = remote.records("backup")
     assert (record["outcome"], record["reason"]) == ("stopped", "signal")
+
+
+def test_a_lock_that_another_job_got_ends_the_run_at_once(remote: Lab) -> None:
+    """Its tree is killed, and all that is still its own is free, also for another host."""
+    one = Guarded(remote, *LONG, "--lock", "db,net", command=DEAF, job="backup").ready()
+    remote.ask(lambda history: history.unlock(history.leases(["@net"])["@net"][0], "ann@desk"))
+    other = Guarded(remote, *LONG, "--lock", "net", job="report", env=other_state(remote)).ready()
+    assert one.status() == 121
+    [record] = remote.records("backup")
+    assert (record["outcome"], record["reason"]) == ("lease_lost", "taken")
+    for job in ("backup", "@db"):
+        assert holder(remote, job) == ""
+    assert other.end() == 7
