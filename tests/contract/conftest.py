@@ -93,7 +93,9 @@ LOCKS = ("sqlite-locks", "redis-locks", "quorum-locks")
 """The same with further locks."""
 
 
-@pytest.fixture(params=[*KINDS, *LEAST, *LOCKS])
+@pytest.fixture(
+    params=[*KINDS, *[pytest.param(kind, marks=pytest.mark.variant) for kind in (*LEAST, *LOCKS)]]
+)
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, servers: Callable[[str], Server]
 ) -> Iterator[Harness]:

@@ -39,6 +39,7 @@ exec env "$@" cron -f
 """
 
 pytestmark = [
+    pytest.mark.variant,
     pytest.mark.root,
     pytest.mark.debian,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make namespaces"),
