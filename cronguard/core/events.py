@@ -43,13 +43,17 @@ class Granted(Event):
 class Held(Event):
     """Another run holds the lease; `gone` when its whole tree is proven dead on this host.
 
-    `lock` which of the further locks it is, if it is not the job's own.
+    `over` when that run has ended, and its lease is only kept for its `min_hold` · `lock` which of
+    the further locks it is, if it is not the job's own.
     """
 
-    __slots__ = ("gone", "holder", "left", "lock", "sent_at")
+    __slots__ = ("gone", "holder", "left", "lock", "over", "sent_at")
 
-    def __init__(self, sent_at: int, holder: Owner, left: int, gone: bool = False) -> None:
+    def __init__(
+        self, sent_at: int, holder: Owner, left: int, gone: bool = False, *, over: bool = False
+    ) -> None:
         self.lock = ""
+        self.over = over
         self.sent_at = sent_at
         self.holder = holder
         self.left = left

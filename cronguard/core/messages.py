@@ -67,6 +67,13 @@ def _skipped(c: Context) -> str:
         if left > usual + 1000
         else ""
     )
+    if c.facts.get("over"):
+        return (
+            f"{c.job}: not started: the run that had the lock is over ({c.holder()}), but the lock "
+            f"is kept for {span(left)} more (--min-hold).\n"
+            f"  Wait for it with --wait, or free it with `cronguard unlock {c.job}`."
+            f"{c.other_command()}{odd}"
+        )
     return (
         f"{c.job}: not started: another run holds {c.the_lock()} ({c.holder()}).\n"
         f"  Wait for it with --wait 10m, or look at it with `cronguard status {_job_of(c)}`."

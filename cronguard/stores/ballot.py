@@ -106,7 +106,7 @@ def why_not(asked: Round, most: int, servers: int) -> Event | None:
             queued = isinstance(asked.request, Acquire) and asked.request.queue_for
             if queued:
                 return Queued(asked.sent_at, vote.holder, vote.left, 0)
-            return Held(asked.sent_at, vote.holder, vote.left)
+            return Held(asked.sent_at, vote.holder, vote.left, over=vote.over)
     return None
 
 

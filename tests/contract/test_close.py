@@ -107,6 +107,7 @@ def test_min_hold_keeps_the_lease_after_a_short_run(run: NewRun, history: Steeri
     held = run().acquire()
     assert isinstance(held, Held), shown(held)
     assert held.left <= 20_000
+    assert held.over
     assert outcomes(history) == {one.id: "succeeded"}
 
 

@@ -31,6 +31,7 @@ def test_a_second_run_is_held_and_told_by_whom(run: NewRun) -> None:
     assert held.holder.facts() == one.claim.owner.facts()
     assert PX - 10_000 < held.left <= PX
     assert not held.gone
+    assert not held.over
 
 
 def test_asked_again_the_holder_is_granted_the_same(run: NewRun, history: Steering) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
+import pytest
+
 from cronguard.core.events import Granted, Held, Queued, Renewed
 from tests.contract.conftest import NewRun
-from tests.contract.harness import JOB, Steering, shown
+from tests.contract.harness import JOB, Harness, Steering, shown, until
 
 LONG = 60_000
 BY = "replaced by web-9, pid 1"
@@ -85,3 +89,22 @@ def test_a_run_that_is_over_and_only_held_is_not_asked(run: NewRun) -> None:
     over.close()
     event = heir.acquire(queue_for=LONG, replace=BY)
     assert isinstance(event, Held | Queued), shown(event)
+
+
+def test_the_word_for_a_waiter_goes_with_its_place(run: NewRun, store: Harness) -> None:
+    """It was killed while it waited: nobody would ever take the word that it was to stop."""
+    if not store.has_queue:
+        pytest.skip("a quorum has no fair queue")
+    holder, dead, heir, after = (run() for _ in range(4))
+    holder.granted()
+    dead.acquire(queue_for=LONG)
+    heir.acquire(queue_for=LONG, replace=BY)
+    dead.acquire(queue_for=1)
+    with closing(store.history()) as history:
+        until(lambda: history.waiters(JOB) == [heir.id], "the dead waiter to leave")
+    after.acquire(queue_for=LONG)
+    holder.close("stopped", "replaced")
+    for one in (heir, after):
+        one.granted(queue_for=LONG)
+        one.close()
+    assert stop_by(dead.renew(dead.granted())) is None

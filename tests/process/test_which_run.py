@@ -45,9 +45,11 @@ def test_a_lock_is_kept_for_its_time_though_the_command_is_over(lab: Lab) -> Non
     assert lab.call(*args).returncode == 0
     again = lab.call(*args)
     assert again.returncode == 9
-    assert b"another run holds the lock" in again.stderr
+    assert b"the run that had the lock is over (" in again.stderr
+    assert b"but the lock is kept for 59m" in again.stderr
     assert b"clock" not in again.stderr
     assert lab.records("job")[0]["outcome"] == "succeeded"
+    assert lab.skips("job")[0]["reason"] == "held"
 
 
 def test_a_signal_ends_the_wait_before_the_lock(local: Lab) -> None:

@@ -212,7 +212,7 @@ class RedisLease:
         self._note_slot(reply[-1])
         if word == b"queued":
             return Queued(sent_at, holder, numbers[3], numbers[4])
-        return Held(sent_at, holder, numbers[3])
+        return Held(sent_at, holder, numbers[3], over=numbers[4] == 1)
 
     def _push(self, push: list[object]) -> Event | None:
         """Turn a push on the job's channel into an event, if it is for this run."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("fence", "look", "recent", "renew", "uproot"))
 SHA1 = {
-    "acquire": "823dcaa46494fbe6d7a6c303d2aeac2a05c33b50",
+    "acquire": "6730a61866648135f423089ec5be80260135b393",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
     "reclaim": "518f232d9182b9064aa18bd91bbab08f1b7b583c",
     "close": "8b4f81be6f5d798bf45a75153a03444a2533efbf",

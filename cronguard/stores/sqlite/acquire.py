@@ -59,7 +59,7 @@ def acquire(db: Connection, claim: Claim, request: Acquire, at: Moment, slot: in
     if request.queue_for > 0:
         _queue(db, job, claim, ticket, request.queue_for, at)
         return Queued(at.now, holder, left, ahead)
-    return Held(at.now, holder, left)
+    return Held(at.now, holder, left, over=not free and bool(live[0].released))
 
 
 def _granted_again(
@@ -164,15 +164,22 @@ def _queue(
     if ticket is not None:
         db.execute("UPDATE waiters SET deadline = ? WHERE ticket = ?", (deadline, ticket))
         return
-    _drop_expired(db, job, at)
+    _drop_expired(db, job, claim.owner.run_id, at)
     db.execute(
         "INSERT INTO waiters(job, run_id, deadline, boot_id, facts) VALUES(?, ?, ?, ?, ?)",
         (job, claim.owner.run_id, deadline, at.boot, facts_of(claim.owner)),
     )
 
 
-def _drop_expired(db: Connection, job: int, at: Moment) -> None:
-    db.execute(f"DELETE FROM waiters WHERE job = ? AND NOT ({LIVE})", (job, at.boot, at.now))
+def _drop_expired(db: Connection, job: int, run_id: str, at: Moment) -> None:
+    """Drop who does not ask any more, and the word that it was to stop; not that for *run_id*."""
+    expired = f"job = ? AND NOT ({LIVE})"
+    db.execute(
+        "DELETE FROM stops WHERE job = ? AND run_id <> ? AND run_id IN "
+        f"(SELECT run_id FROM waiters WHERE {expired})",
+        (job, run_id, job, at.boot, at.now),
+    )
+    db.execute(f"DELETE FROM waiters WHERE {expired}", (job, at.boot, at.now))
 
 
 def _grant(
@@ -191,7 +198,7 @@ def _grant(
     if slot:
         _use_slot(db, job, claim, slot, at)
         record = with_slot(record, slot)
-    _drop_expired(db, job, at)
+    _drop_expired(db, job, run_id, at)
     db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
     if request.record:
         db.execute(

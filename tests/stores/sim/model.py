@@ -176,7 +176,8 @@ class Model:
         if data.lease is not None:
             if fence.settings and fence.settings != settings:
                 return [*_says("refused", now, "conflict", fence.settings), data.lease.value()]
-            return [*_says("held", now), data.lease.value(), data.lease.ends_at - now, _slot(slot)]
+            left, over = data.lease.ends_at - now, int(data.lease.run not in data.open)
+            return [*_says("held", now), data.lease.value(), left, over, _slot(slot)]
         if not_after < 0:
             return _says("barred", now)
         fence.last = fence.token = max(fence.last + 1, now, at_least)

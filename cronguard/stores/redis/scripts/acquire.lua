@@ -128,6 +128,7 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'wx', '-inf', text(now))) do
   redis.call('ZREM', p .. 'w', id)
   redis.call('ZREM', p .. 'wx', id)
+  if id ~= run then redis.call('HDEL', p .. 'c', id) end -- the word that it was to stop
 end
 if queue_for > 0 then
   if not redis.call('ZSCORE', p .. 'w', run) then
@@ -171,7 +172,8 @@ if ahead >= free then
     left = tonumber(redis.call('ZSCORE', p .. 'wx', holder) or now) - now
   end
   if queue_for > 0 then return {'queued', text(now), holder, left, ahead, slot} end
-  return {'held', text(now), holder, left, slot}
+  local is_over = free == 0 and not redis.call('ZSCORE', p .. 'o', string.match(holder, '^[^:]*'))
+  return {'held', text(now), holder, left, is_over and 1 or 0, slot}
 end
 
 if barred then return {'barred', text(now)} end
