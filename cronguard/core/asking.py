@@ -86,7 +86,8 @@ class Asking(Ending):
             self._evicted = event.holder.run_id, event.lock
             return self._ask(now, evict=event.holder.run_id)
         if self.spec.wait == 0 and not self.spec.replace:
-            return self._skip("held", now, left=event.left, over=event.over)
+            is_over = isinstance(event, ev.Held) and event.over
+            return self._skip("held", now, left=event.left, over=is_over)
         return self._queue(event, now)
 
     def _queue(self, event: ev.Held | ev.Queued, now: int) -> list[Action]:

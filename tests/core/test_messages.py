@@ -120,8 +120,14 @@ def test_every_topic_can_be_told_without_facts(topic: str) -> None:
         ({"reason": "held", "holder": HOLDER}, "--wait 10m"),
         ({"reason": "held", "holder": None}, "(another run)"),
         ({"reason": "held", "holder": Owner("b" * 32)}, "(run bbbbbbbbbbbb)"),
-        ({"reason": "held", "holder": HOLDER, "over": True, "left": 9_000}, "8121, run bbbbbbbbbbbb"),
-        ({"reason": "held", "over": True, "left": 9_000}, "is over (another run), but the lock is "),
+        (
+            {"reason": "held", "holder": HOLDER, "over": True, "left": 9_000},
+            "8121, run bbbbbbbbbbbb",
+        ),
+        (
+            {"reason": "held", "over": True, "left": 9_000},
+            "is over (another run), but the lock is ",
+        ),
         ({"reason": "held", "over": True, "left": 9_000}, "kept for 9s more (--min-hold)"),
         ({"reason": "wait_expired", "holder": HOLDER}, "waited 1m00s"),
         ({"reason": "slot_done", "why": ""}, "the one for this slot"),
