@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from cronguard.config import options as opt
 from cronguard.config.options import ConfigError
-from cronguard.config.resolve import Settings
+from cronguard.config.resolve import Settings, refuse_two_rules
 from cronguard.config.store import has_password
 from cronguard.core.lease import ttl_problem
 from cronguard.stores.address import parse_all
@@ -68,6 +68,11 @@ def _together(settings: Settings, job: str) -> list[Problem]:
     """Find what is wrong only when everything said about *job* is put together."""
     found: list[Problem] = []
     settings.job = job
+    try:
+        refuse_two_rules(settings)
+    except ConfigError as error:
+        where, _, text = str(error).partition(": ")
+        found.append((where, text))
     try:
         url = settings.store()
         if not url.startswith("sqlite:"):

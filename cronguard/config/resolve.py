@@ -210,7 +210,7 @@ def _resolved(
     said |= fixed
     spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
     _refuse_contradictions(spec, settings.sources)
-    _refuse_two_rules(spec, settings)
+    refuse_two_rules(settings)
     return Resolved(spec, settings, auto_timeout=auto_timeout)
 
 
@@ -284,19 +284,24 @@ def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
         )
 
 
-def _refuse_two_rules(spec: JobSpec, settings: Settings) -> None:
-    """Refuse slots of a period beside those of a schedule, and a zone of nothing."""
-    once = settings.raw(opt.ONCE)
-    if spec.schedule and spec.once and once and once[0] not in PLAIN_ONCE:
+def refuse_two_rules(settings: Settings) -> None:
+    """Refuse slots of a period beside those of a schedule, and a zone of nothing.
+
+    Raises: ConfigError, also if one of these values is wrong by itself.
+    """
+    once, schedule, zone = [settings.raw(option) for option in (opt.ONCE, opt.SCHEDULE, opt.TZ)]
+    has_schedule = bool(settings.value(opt.SCHEDULE))
+    has_period = once and once[0] not in PLAIN_ONCE and bool(settings.value(opt.ONCE))
+    if once and has_period and schedule and has_schedule:
         raise ConfigError(
-            f"{once[1]} {once[0]} and a schedule ({settings.sources['schedule']}) both say which "
-            "slots there are; leave the period out, or the schedule"
+            f"{once[1]}: the period {once[0]} and a schedule ({schedule[1]}) both say which slots "
+            "there are; leave the period out, or the schedule"
         )
     in_job = settings.files is not None and settings.files.is_in_job(settings.job, opt.TZ.name)
-    if not spec.schedule and (opt.TZ.name in settings.flags or in_job):
+    if zone and not has_schedule and (opt.TZ.name in settings.flags or in_job):
         raise ConfigError(
-            f"{settings.sources['tz']}: a time zone says nothing without a schedule; add "
-            "--schedule, or leave it out"
+            f"{zone[1]}: a time zone says nothing without a schedule; add --schedule, or leave it "
+            "out"
         )
 
 

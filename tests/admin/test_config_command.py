@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cronguard.config.options import ConfigError
+from cronguard.config.resolve import from_argv
+
 from .seeds import Seeds
 
 
@@ -63,6 +66,38 @@ def test_config_check_finds_everything_at_once(
     assert "port" in found[f"{path}:4 [jobs.c]"]
     assert "everybody here can read" in found[f"{path}:6 [jobs.d]"]
     assert "canary" not in out
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ('[jobs.a]\ntz = "UTC"\n', 2, "a time zone says nothing without a schedule"),
+        ('[jobs.a]\nonce = "5m"\nschedule = "* * * * *"\n', 2, "leave the period out"),
+        ('[defaults]\nonce = "5m"\n[jobs.a]\nschedule = "* * * * *"\n', 2, "leave the period out"),
+        ('[defaults]\ntz = "UTC"\n[jobs.a]\nonce = "5m"\n', 0, ""),
+        ('[jobs.a]\nonce = true\nschedule = "* * * * *"\ntz = "UTC"\n', 0, ""),
+    ],
+)
+def test_config_check_says_what_run_says_of_two_rules(
+    seeds: Seeds, tmp_path: Path, text: str, line: int, problem: str
+) -> None:
+    """C1: what `run` refuses is wrong here, in the same words and at the same place."""
+    path = toml(tmp_path, text)
+    status, out, _ = seeds.say("config", "check", "--json", "-c", path)
+    found = [(one["where"], one["problem"]) for one in json.loads(out)]
+    try:
+        from_argv(["-c", path, "-n", "a", "--", "true"], os.environ)
+        refused = []
+    except ConfigError as error:
+        refused = [str(error)]
+    assert [f"{where}: {what}" for where, what in found] == refused
+    assert status == len(found)
+    if problem:
+        [(where, what)] = found
+        assert where.startswith(f"{path}:{line} [")
+        assert problem in what
+    else:
+        assert not found
 
 
 @pytest.mark.parametrize(
