@@ -3,6 +3,9 @@
 A lock whose holder is heard of is refused, because another run would start beside it: the holder
 learns of it only with its next heartbeat. A lock frees itself when its holder is dead, so this is
 for people who cannot wait that long, or for a store whose clock was set back.
+
+The further locks of that run (`--lock`) go with it: each by itself, and only if it is still that
+run's. They are looked for at each key of the store, so only where the run said that it has some.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from cronguard.admin.output import say, say_error, say_json
 from cronguard.admin.ps import start_record
 from cronguard.core import exits
 from cronguard.core.lease import TAKEOVER_MS, LeaseTimes
-from cronguard.core.words import span
+from cronguard.core.spec import LOCK_MARK
+from cronguard.core.words import printable, span
 from cronguard.runtime import proof
-from cronguard.stores.contract import Damaged
+from cronguard.stores.contract import Damaged, StoreDown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,12 +74,30 @@ def _refuse(lease: Lease, record: render.Record) -> int:
     )
 
 
-def _told(lease: Lease, record: render.Record) -> str:
+def free_locks(history: History, lease: Lease) -> list[str]:
+    """Free the further locks of the run that had *lease*; return their names.
+
+    Raises: StoreDown if it cannot be seen which they are.
+    """
+    if not lease.owner.job or lease.released:  # it told of its job for those who share a lock
+        return []
+    held = [one for found in history.leases(history.locks()).values() for one in found]
+    its = [one for one in held if one.owner.run_id == lease.owner.run_id]
+    return [one.job.removeprefix(LOCK_MARK) for one in its if history.unlock(one, by())]
+
+
+def _told(lease: Lease, record: render.Record, locks: list[str], trouble: str) -> str:
     if lease.released:
         return f"{lease.job}: unlocked; its run was over, and --min-hold kept the lock."
     beat = span(every_ms(lease))
+    further = f"  Its further locks are free as well: {', '.join(locks)}.\n" if locks else ""
+    if trouble:
+        further = (
+            f"  Its further locks (--lock) are not freed: {printable(trouble)}\n"
+            f"  If that run is gone, they free themselves in {span(lease.px)} at the latest.\n"
+        )
     return (
-        f"{lease.job}: unlocked; it was held by {whose(lease, record)}.\n"
+        f"{lease.job}: unlocked; it was held by {whose(lease, record)}.\n{further}"
         f"  If that run lives, it learns of it at its next heartbeat (within {beat}), stops its "
         f"command and ends with status {exits.LEASE_LOST}; another run may start before that."
     )
@@ -87,14 +109,20 @@ def _unlock(history: History, seen: Overview) -> list[dict[str, object]]:
     for lease in seen.leases:
         record = start_record(seen, lease)
         freed = history.unlock(lease, by())
+        locks, trouble = [], ""
+        try:
+            locks = free_locks(history, lease) if freed else []
+        except StoreDown as error:
+            trouble = str(error)
         text = (
-            _told(lease, record)
+            _told(lease, record, locks, trouble)
             if freed
             else (
                 f"{lease.job}: nothing unlocked: the lock was given back or changed hands just now."
             )
         )
-        done.append({**render.lease_json(lease), "job": lease.job, "unlocked": freed, "text": text})
+        told = {"job": lease.job, "unlocked": freed, "locks": locks, "text": text}
+        done.append({**render.lease_json(lease), **told})
     return done
 
 

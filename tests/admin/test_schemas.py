@@ -197,7 +197,7 @@ LEFT = {
     "provably_dead": bool,
     "clean": TEXT,
 }
-UNLOCKED = {**LEASE, "job": str, "unlocked": bool}
+UNLOCKED = {**LEASE, "job": str, "unlocked": bool, "locks": [str]}
 
 FAILING = ("sh", "-c", "echo hello; [ $CRONGUARD_ATTEMPT = 2 ]")
 """Its first attempt fails."""

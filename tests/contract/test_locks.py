@@ -7,6 +7,7 @@ from itertools import permutations
 
 import pytest
 
+from cronguard.admin.unlock import free_locks
 from cronguard.core.events import (
     Event,
     Gone,
@@ -125,6 +126,20 @@ def test_the_jobs_own_lease_is_the_machines_to_reclaim(locked: Locked, store: Ha
     assert isinstance(gone, Gone), shown(gone)
     assert isinstance(one.reclaim(grant), Renewed)
     assert isinstance(one.renew(grant), Renewed)
+
+
+def test_unlocking_a_job_frees_the_locks_of_its_run(locked: Locked, history: Steering) -> None:
+    """Exactly these: what other runs hold stays, and that run never gets its own back."""
+    one, other = locked("backup", "db net"), locked("report", "far")
+    grant, others = one.granted(), other.granted()
+    [lease] = history.leases(["backup"])["backup"]
+    assert history.unlock(lease, "ann")
+    assert free_locks(history, lease) == ["db", "net"]
+    assert free_locks(history, lease) == []
+    assert isinstance(other.renew(others), Renewed)
+    assert isinstance(locked("third", "db net").acquire(), Granted)
+    lost = one.renew(grant)
+    assert isinstance(lost, Taken), shown(lost)
 
 
 def test_locks_leave_no_job_behind(locked: Locked, history: Steering) -> None:

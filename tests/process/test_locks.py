@@ -55,6 +55,16 @@ def test_a_killed_run_frees_all_of_its_locks(lab: Lab) -> None:
     assert two.returncode == 0, two.stderr
 
 
+def test_unlocking_a_job_says_which_locks_are_free(lab: Lab) -> None:
+    """Another job that shares them starts at once."""
+    one = Guarded(lab, *LONG, "--lock", "db", "--lock", "net", job="backup").ready()
+    done = lab.call("unlock", "backup", "--force")
+    assert b"Its further locks are free as well: db, net." in done.stdout, done.stderr
+    other = lab.call("run", "-n", "report", *LONG, "--lock", "net", "-E", "9", "--", "true")
+    assert other.returncode == 0, other.stderr
+    one.end()
+
+
 def test_locks_are_renewed_and_given_back(lab: Lab) -> None:
     """A run longer than its lease has them to its end, and not a moment longer."""
     command = ("sh", "-c", "echo ready; sleep 17")
