@@ -18,7 +18,8 @@ The promises of the lease side, which the suite attacks one by one:
 * A Close gives back only what is this run's, can be repeated, stores the end record whether or not
   the lease was still there, and never keeps a lease because the record was refused. With
   `min_hold` the lease stays until that long after its grant, but the run is over.
-* A Reclaim takes a vanished lease again only if no other run was granted that index since.
+* A Reclaim takes a vanished lease again only if no other run was granted that index since, or the
+  slot that the run is for, which it uses up again.
 * Unless something else is asked for, what a holder left behind closes its record as `abandoned`.
 * Two runs of a job whose `settings` differ never hold leases side by side: Refused, `conflict`.
 * With a `rule` a run is for one slot, chosen by the store's clock at its first answer, and told in

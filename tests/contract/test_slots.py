@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from cronguard.core.events import Granted, Held, OffSchedule, Queued, Refused
+import pytest
+
+from cronguard.core.events import Granted, Held, OffSchedule, Queued, Refused, Renewed, Taken
 from cronguard.core.record import utc
 from cronguard.core.slot import among, every
 from cronguard.stores.contract import Acquire, History
@@ -122,3 +124,30 @@ def test_a_lease_is_moved_to_the_slot_that_is_named(run: NewRun, history: Histor
     two.close()
     late = three.ask(Acquire(three.record(), slot=now + 2 * DAY))
     assert isinstance(late, Refused), shown(late)
+
+
+def test_a_slot_that_was_lost_with_the_lease_is_used_up_again(run: NewRun, store: Harness) -> None:
+    """L13: the store lost everything, and the run took its lease again: no other has its slot."""
+    one, two = run(rule=PERIOD, slot_px=DAY), run(rule=PERIOD, slot_px=DAY)
+    grant = one.granted()
+    store.lose_everything()
+    assert isinstance(one.reclaim(grant), Renewed)
+    one.close()
+    refused = two.acquire()
+    assert isinstance(refused, Refused), shown(refused)
+    assert refused.reason == "slot_done"
+
+
+def test_a_lease_is_not_taken_again_for_a_slot_that_another_run_has(
+    run: NewRun, store: Harness
+) -> None:
+    """L13: with several at a time another run may be granted the slot beside the lost lease."""
+    if not store.has_queue:
+        pytest.skip("a quorum cannot count to more than one")
+    before, one, two = run(slots=2), *[run(rule=PERIOD, slot_px=DAY, slots=2) for _ in range(2)]
+    before.granted()
+    grant = one.granted()
+    store.lose_everything()
+    assert two.granted().index != grant.index
+    lost = one.reclaim(grant)
+    assert isinstance(lost, Taken), shown(lost)

@@ -88,8 +88,11 @@ def renew(claim: Claim, request: Renew) -> Call:
     return Call("renew", [lease], args, replicas=claim.replicas)
 
 
-def reclaim(claim: Claim, request: Reclaim, granted: int | None) -> Call:
-    """Return the call that takes the vanished lease again; *granted* by the store's clock."""
+def reclaim(claim: Claim, request: Reclaim, granted: int | None, slot: int = 0) -> Call:
+    """Return the call that takes the vanished lease again; *granted* by the store's clock.
+
+    *slot* is the one that the run is for, 0 for none.
+    """
     args: list[Part] = [
         claim.owner.run_id,
         _facts(claim),
@@ -98,6 +101,8 @@ def reclaim(claim: Claim, request: Reclaim, granted: int | None) -> Call:
         request.token,
         request.index,
         "" if granted is None else granted,
+        slot or "",
+        claim.slot_px,
     ]
     keys = whole(claim.namespace, claim.job)
     return Call("reclaim", keys, args, bounded=True, replicas=claim.replicas)

@@ -134,7 +134,7 @@ class RedisLease:
             return calls.renew(self._claim, renew)
         if request.name == "reclaim":
             reclaim: Reclaim = request  # type: ignore[assignment]
-            return calls.reclaim(self._claim, reclaim, self._granted)
+            return calls.reclaim(self._claim, reclaim, self._granted, self.slot)
         close: Close = request  # type: ignore[assignment]
         return calls.close(self._claim, close, self._indexed, self._asks, self.slot)
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("fence", "look", "recent", "renew", "uproot"))
 SHA1 = {
-    "acquire": "6730a61866648135f423089ec5be80260135b393",
+    "acquire": "77125188c7b069a504ef249555751ec1e5837c0f",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
-    "reclaim": "518f232d9182b9064aa18bd91bbab08f1b7b583c",
-    "close": "8b4f81be6f5d798bf45a75153a03444a2533efbf",
-    "sweep": "28e4eab2d62ce9e984fde1b550ad9eb843bff6cd",
-    "overview": "d24766a427c1c2e77dca39b663d8f499337bdccd",
+    "reclaim": "be2e21fb94e357d946de82cf742634290478765a",
+    "close": "266e4454b27827697d7d1d85d7e9b34a35d03ac9",
+    "sweep": "59ec89597820aec61b7ba74b54a5dd3bebc09e0a",
+    "overview": "8ae77a7369c7369769cbce80092ef64d496e3a36",
     "recent": "6743747d37032cde4338b4195cd56218aae05e7d",
-    "stop": "655ccdc7b4670901143558d0edf4677f41ca341c",
-    "prune": "bd577e245885a72cae30fad11f35c9b26ac9ea28",
-    "reset": "02633f7be4a4d87d54361422ff8fef20604bdc35",
+    "stop": "c1b8edee779e7ff65f13278dd568b07e8cb391db",
+    "prune": "80b2cb0d8c644c5f5781450e832973314009b3dc",
+    "reset": "19b739c739779343aed728045b085de91657e51a",
     "look": "c6b2952df32727baad0ccd13570a3e76bf4a07d3",
     "uproot": "1c74c64b3fd491a28cdf6a0c2cbaf27f403fcc5a",
-    "bound": "35e0e25bbd88fe3a6e46a3f1868d8aec36a457b4",
+    "bound": "7aab11590d29a447297f53c4bcc4e5e0eb75da07",
     "fence": "bae6bda3933f45dd414b22696804b51d276c7fa7",
-    "unlock": "665edb6e5db4f1ebe2e2e1e13c7c0dc3a300fe20",
+    "unlock": "5e5ee2febd09b566aa6bbb929da789e540c512b9",
 }
 
 

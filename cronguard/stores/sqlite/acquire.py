@@ -95,7 +95,7 @@ def _refusal(
         from cronguard.stores import refusals  # noqa: PLC0415 - only when it is
 
         return refusals.paused(until or None, by, reason)
-    user = _user_of(db, job, live, slot, at) if slot else ""
+    user = user_of(db, job, live, slot, at)
     if user and user != claim.owner.run_id:
         from cronguard.stores.sqlite.slots import done  # noqa: PLC0415 - only when it is
 
@@ -110,8 +110,10 @@ def _refusal(
     return None
 
 
-def _user_of(db: Connection, job: int, live: list[LeaseRow], slot: int, at: Moment) -> str:
+def user_of(db: Connection, job: int, live: list[LeaseRow], slot: int, at: Moment) -> str:
     """Return the run that used up the slot, unless it never started or was abandoned."""
+    if not slot:
+        return ""
     used = db.execute(
         "SELECT slots.run_id, outcome FROM slots LEFT JOIN records "
         "ON records.job = slots.job AND records.run_id = slots.run_id "
@@ -196,7 +198,7 @@ def _grant(
     )
     record = with_token(request.record, token)
     if slot:
-        _use_slot(db, job, claim, slot, at)
+        use_slot(db, job, claim, slot, at)
         record = with_slot(record, slot)
     _drop_expired(db, job, run_id, at)
     db.execute("DELETE FROM waiters WHERE job = ? AND run_id = ?", (job, run_id))
@@ -213,7 +215,7 @@ def _grant(
     return Granted(at.now, token, index, at.wall, slot)
 
 
-def _use_slot(db: Connection, job: int, claim: Claim, slot: int, at: Moment) -> None:
+def use_slot(db: Connection, job: int, claim: Claim, slot: int, at: Moment) -> None:
     """Remember the schedule slot as used. By wall time: a reboot must not free it."""
     db.execute("DELETE FROM slots WHERE job = ? AND until_wall <= ?", (job, at.wall))
     db.execute(

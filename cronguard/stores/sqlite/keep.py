@@ -8,6 +8,7 @@ from __future__ import annotations
 from cronguard.core.events import Event, Gone, Renewed, Taken
 from cronguard.core.record import ABANDONED, RUNNING
 from cronguard.stores.contract import Reclaim
+from cronguard.stores.sqlite.acquire import use_slot, user_of
 from cronguard.stores.sqlite.rows import (
     bump,
     facts_of,
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from cronguard.stores.sqlite.rows import LeaseRow, Moment
 
 
-def keep(db: Connection, claim: Claim, request: Renew | Reclaim, at: Moment) -> Event:
-    """Do what is asked for."""
+def keep(
+    db: Connection, claim: Claim, request: Renew | Reclaim, at: Moment, slot: int = 0
+) -> Event:
+    """Do what is asked for; *slot* is the one that the run is for, 0 for none."""
     if isinstance(request, Reclaim):
-        return _reclaim(db, claim, request, at)
+        return _reclaim(db, claim, request, at, slot)
     return _renew(db, claim, request, at)
 
 
@@ -46,18 +49,22 @@ def _renew(db: Connection, claim: Claim, request: Renew, at: Moment) -> Event:
     return _extended(db, job, claim, request.index, at)
 
 
-def _reclaim(db: Connection, claim: Claim, request: Reclaim, at: Moment) -> Event:
-    """Take the lease again with its old token, unless somebody was granted it since."""
+def _reclaim(db: Connection, claim: Claim, request: Reclaim, at: Moment, slot: int) -> Event:
+    """Take the lease again with its old token, unless somebody was granted it, or its slot."""
     job = job_made(db, claim.namespace, claim.job)
-    for lease in live_leases(db, job, at):
+    live = live_leases(db, job, at)
+    for lease in live:
         if lease.idx == request.index:
             if _is_ours(lease, claim, request.token):
                 return _extended(db, job, claim, request.index, at)
             return Taken(owner_of(db, lease.run_id, lease.facts))
         if lease.settings != claim.settings and not lease.released:
             return Taken(owner_of(db, lease.run_id, lease.facts))
-    if _is_fenced(db, job, claim, request):
+    user = user_of(db, job, live, slot, at)
+    if _is_fenced(db, job, claim, request) or user not in ("", claim.owner.run_id):
         return Taken(None)
+    if slot:
+        use_slot(db, job, claim, slot, at)
     run_id, facts = claim.owner.run_id, facts_of(claim.owner)
     # What is left of the row keeps its granted_at: min_hold counts from there.
     db.execute(

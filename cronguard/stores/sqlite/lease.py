@@ -137,7 +137,9 @@ class SqliteLease:
         from cronguard.stores.sqlite.keep import keep  # noqa: PLC0415 - with the first heartbeat
 
         self._reserve_room()
-        return _with_room(db, lambda: _write(db, lambda: keep(db, self._claim, request, at)))
+        return _with_room(
+            db, lambda: _write(db, lambda: keep(db, self._claim, request, at, self._slot))
+        )
 
     def _acquire(self, db: Connection, request: Acquire, at: Moment) -> Event:
         if self._claim.rule and not self._slot:

@@ -221,7 +221,7 @@ class Model:
         return [*_says("renewed", now), None]
 
     def _reclaim(self, args: list[str], now: int) -> Reply:
-        run, facts, px, settings, token, granted, not_after = (*args[:5], *args[6:8])
+        run, facts, px, settings, token, granted, slot, not_after = (*args[:5], *args[6:8], args[9])
         lease, fence = self.data.lease, self.data.fence
         if 0 < int(not_after) < now or run in self.data.ended:
             return _says("late", now)
@@ -233,6 +233,11 @@ class Model:
         fenced = fence.token is not None and (str(fence.token), fence.owner) != (token, run)
         if fenced or fence.settings not in ("", settings):
             return [*_says("taken", now), None]
+        if slot:
+            if user := self._user_of(int(slot), run):
+                return [*_says("taken", now), _value(user)]
+            fence.slot = int(slot)
+            self.data.slots[fence.slot] = run
         fence.last = max(fence.last, int(token))
         fence.token, fence.owner, fence.settings = int(token), run, settings
         self.data.lease = Lease(run, int(token), int(granted or now), int(px), facts)

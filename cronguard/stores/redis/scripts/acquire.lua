@@ -42,17 +42,6 @@ local function utc(ms)
   return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', year, month, day, floor(s / 3600), floor(s / 60) % 60, s % 60, ms % 1000)
 end
 
--- Return who used up the slot, unless that run never started or its keeper vanished.
-local function user_of_slot()
-  local user = slot ~= '' and redis.call('GET', p .. 's:' .. slot)
-  if not user or is_of(user, run) then return nil end
-  local id = string.match(user, '^[^:]*')
-  local index = redis.call('ZSCORE', p .. 'o', id)
-  if index then return is_of(redis.call('GET', p .. 'l:' .. index), id) and user or nil end
-  local outcome = string.match(redis.call('HGET', p .. 'r', id) or '', '"outcome":"([a-z_]+)"')
-  return outcome ~= 'abandoned' and outcome ~= 'not_started' and user or nil
-end
-
 -- Another server of the quorum chose another slot: this run's lease at *i* is to be for that one.
 local function move_slot(i, value)
   local before = redis.call('HGET', p .. 'f', 'u' .. i) or ''
@@ -75,7 +64,7 @@ for i = 0, slots - 1 do
     local token = string.match(value, '^[^:]*:(%d+):')
     local used = redis.call('HGET', p .. 'f', 'u' .. i) or ''
     if string.match(rule, '^%d+$') and used ~= slot then
-      local user = user_of_slot()
+      local user = user_of_slot(slot, run)
       if user then
         redis.call('DEL', p .. 'l:' .. i)
         redis.call('ZREM', p .. 'o', run)
@@ -112,7 +101,7 @@ if pause then
   local ends = cjson.decode(pause)['until']
   if type(ends) ~= 'number' or now < ends then return {'refused', text(now), 'paused', pause} end
 end
-local user = user_of_slot()
+local user = user_of_slot(slot, run)
 if user then return {'refused', text(now), 'slot_done', user, slot} end
 
 -- Settings are those of all live leases: who differs may only start when there is none.

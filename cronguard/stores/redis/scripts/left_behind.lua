@@ -22,6 +22,16 @@ local function has_ended(id)
   local outcome = string.match(redis.call('HGET', p .. 'r', id) or '', '"outcome":"([a-z_]+)"')
   return outcome and outcome ~= 'running' and outcome ~= 'abandoned'
 end
+-- Return which other run than *run* used up the slot, unless that run never started or its keeper vanished.
+local function user_of_slot(slot, run)
+  local user = slot ~= '' and redis.call('GET', p .. 's:' .. slot)
+  if not user or is_of(user, run) then return nil end
+  local id = string.match(user, '^[^:]*')
+  local index = redis.call('ZSCORE', p .. 'o', id)
+  if index then return is_of(redis.call('GET', p .. 'l:' .. index), id) and user or nil end
+  local outcome = string.match(redis.call('HGET', p .. 'r', id) or '', '"outcome":"([a-z_]+)"')
+  return outcome ~= 'abandoned' and outcome ~= 'not_started' and user or nil
+end
 -- Close the records of open runs that no longer have their lease: their keeper vanished.
 local function close_left_behind()
   local open = redis.call('ZRANGE', p .. 'o', 0, -1, 'WITHSCORES')
