@@ -49,6 +49,8 @@ ENDED = (SUCCEEDED, FAILED, TIMED_OUT, STOPPED, LEASE_LOST, NOT_STARTED, STORE_U
 """The outcomes that are counted once and for all."""
 assert {*ENDED, RUNNING, SKIPPED, ABANDONED} == set(OUTCOMES)
 _SURELY_HELD = (SUCCEEDED, FAILED, TIMED_OUT, LEASE_LOST)
+_REASONS = (*IN_THE_WAY, "slot_done", "paused")
+"""Skips that are told with 0 before there is one: else the first would be no increase."""
 _SHOWN = 256
 
 
@@ -137,8 +139,8 @@ def _add_counts(sheet: Sheet, figures: Figures, counters: dict[str, int]) -> Non
     for outcome in ENDED:
         sheet.put("cronguard_runs", counters.get(outcome, 0), job, outcome)
     sheet.put("cronguard_abandoned_runs", counters.get(ABANDONED, 0), job)
-    for reason, count in figures.skips.items():
-        sheet.put("cronguard_skips", count, job, reason)
+    for reason in dict.fromkeys([*_REASONS, *figures.skips]):
+        sheet.put("cronguard_skips", figures.skips.get(reason, 0), job, reason)
     sheet.put("cronguard_lock_attempts", total([*ENDED, SKIPPED]), job)
     sheet.put("cronguard_lock_acquired", total(_SURELY_HELD), job)
     contended = sum(figures.skips.get(reason, 0) for reason in IN_THE_WAY)

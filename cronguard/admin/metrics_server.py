@@ -62,10 +62,15 @@ class MetricsServer:
         self._thread.start()
 
     @property
+    def server_address(self) -> Address:
+        """Return where it listens, with the port that was free if 0 was asked for."""
+        return self._server.server_name, self._server.server_port
+
+    @property
     def url(self) -> str:
         """Return where it serves."""
-        host, port = self._server.server_address[:2]
-        shown = f"[{host!s}]" if ":" in str(host) else str(host)
+        host, port = self.server_address
+        shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/metrics"
 
     def stop(self, patience_s: float) -> None:
