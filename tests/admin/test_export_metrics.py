@@ -68,8 +68,14 @@ def busy(seeds: Seeds) -> None:
         wait_ms=40,
         longest_gap_ms=5200,
     )
-    used = {"cpu_user_ms": 20, "max_rss_bytes": 1_000_000}
-    seeds.ended(rec.FAILED, exit_status=3, duration_ms=100, wait_ms=0, **used)
+    seeds.ended(
+        rec.FAILED,
+        exit_status=3,
+        duration_ms=100,
+        wait_ms=0,
+        cpu_user_ms=20,
+        max_rss_bytes=1_000_000,
+    )
     seeds.ended(rec.SKIPPED, "held")
     seeds.ended(rec.SKIPPED, "paused")
     seeds.live(host="web-9")
