@@ -47,6 +47,12 @@ class Due:
         [following] = self._schedule.after(at, 1)
         return following
 
+    def count(self, since: int, until: int, most: int) -> int:
+        """Return how many moments are after *since* and not after *until*; *most* at most."""
+        if self._schedule is None:
+            return min(max(until // self._period - since // self._period, 0), most)
+        return sum(at <= until for at in self._schedule.after(since, most))
+
     def shortest_gap(self, at: int) -> int:
         """Return the shortest time between two of the next moments, in ms."""
         if self._schedule is None:

@@ -18,6 +18,7 @@ import click
 
 from cronguard.admin import render
 from cronguard.admin.common import ALL_KEPT, Here, say_damaged, with_store
+from cronguard.admin.export_metrics import metrics_command
 from cronguard.admin.filters import Filter, begun_at, with_filters
 from cronguard.admin.groups import Group
 from cronguard.admin.history import of_job, unknown
@@ -87,6 +88,9 @@ def _say_json(found: Iterator[render.Record]) -> None:
 @click.group(cls=Group, no_args_is_help=True)
 def command() -> None:
     """Write what is recorded, for other programs."""
+
+
+command.add_command(metrics_command)
 
 
 @command.command("history")

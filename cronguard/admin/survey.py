@@ -16,6 +16,8 @@ from cronguard.admin.figures import Figures, Spread
 from cronguard.admin.pause import standing
 from cronguard.admin.unlock import seems_alive
 from cronguard.admin.verdict import (
+    EARLY_MS,
+    OVERDUE,
     RECENT_RUNS,
     UNKNOWN,
     Expected,
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from cronguard.stores.contract import History
 
 
+MISSED = 100
+"""So many missed runs are counted at most: a schedule is walked moment by moment."""
+
+
 class Surveyed:
     """A job, what is known of it, and what is wrong with it: the worst first."""
 
@@ -58,15 +64,41 @@ class Survey:
 
     def of(self, history: History, job: str, now: int) -> list[Surveyed]:
         """Return what is known of each job (or of *job*), by name; nothing if there is none."""
-        known = set(history.jobs())
-        known |= set(self._settings.files.jobs if self._settings.files is not None else ())
-        wanted = [name for name in ([job] if job else sorted(known)) if name in known]
+        known = self.jobs(history)
+        wanted = [name for name in known if job in ("", name)]
+        return self.each(history, wanted, now)
+
+    def jobs(self, history: History) -> list[str]:
+        """Return the names of all jobs that ever ran, or are in the configuration, sorted."""
+        configured = self._settings.files.jobs if self._settings.files is not None else ()
+        return sorted({*history.jobs(), *configured})
+
+    def each(self, history: History, wanted: list[str], now: int) -> list[Surveyed]:
+        """Return what is known of each of the *wanted* jobs."""
         seen = history.overview(wanted)
         recent = history.recent(wanted, RECENT_RUNS)
         return [
             self._judged(facts_of(history, name, one, self._limits, now, recent[name]), now)
             for name, one in seen.items()
         ]
+
+    def missed(self, one: Surveyed, now: int) -> int | None:
+        """Return how many times a job was due since its last start, if it is overdue, else 0.
+
+        MISSED at most, and 1 if it never started; None where nobody said when it is due.
+        """
+        newest, until = one.facts.seen.last, now - self._limits.grace
+        try:
+            due = self._dues.of(one.job, newest)
+        except ConfigError:
+            return None
+        if due is None or one.facts.seen.damage:
+            return None
+        if not any(finding.check == OVERDUE for finding in one.findings):
+            return 0
+        started = one.facts.seen.counters.get("last_start", 0)
+        early = min(due.shortest_gap(started) // 2, EARLY_MS)
+        return max(due.count(started + early, until, MISSED), 1) if started else 1
 
     def _judged(self, facts: Facts, now: int) -> Surveyed:
         try:
@@ -115,7 +147,8 @@ def facts_of(
     )
 
 
-def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+def duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+    """Return what an option says in ms. Raises: click.BadParameter."""
     try:
         return None if text is None else values.duration(text)
     except ValueError as error:
@@ -141,7 +174,7 @@ _OPTIONS = (
     ),
     click.option(
         "--grace",
-        callback=_duration,
+        callback=duration,
         default="5m",
         metavar="DUR",
         show_default=True,
@@ -149,7 +182,7 @@ _OPTIONS = (
     ),
     click.option(
         "--critical",
-        callback=_duration,
+        callback=duration,
         metavar="DUR",
         help="CRITICAL when a run takes longer; else the job's timeout counts.",
     ),

@@ -21,6 +21,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("ok", "warning", "critical", "unknown")
 EARLY_MS = 60_000
 """A run that began so long before it was due, at most, was the one: clocks differ."""
+OVERDUE = "overdue"
 RECENT_RUNS = 5
 _RECENT_MS = 86_400_000
 """A near miss is told of while it is one of the last runs, and for a day."""
@@ -220,8 +221,8 @@ def _overdue(facts: Facts, expected: Expected, now: int) -> list[Finding]:
     started = facts.seen.counters.get("last_start", 0)
     due = render.moment(expected.due, now)
     if not started:
-        return [Finding(facts.job, WARNING, "overdue", f"it never started; it was due {due}")]
+        return [Finding(facts.job, WARNING, OVERDUE, f"it never started; it was due {due}")]
     if started >= expected.due - min(expected.gap // 2, EARLY_MS):
         return []
     text = f"overdue: it was due {due}, and last started {render.ago(started, now)}"
-    return [Finding(facts.job, CRITICAL, "overdue", text)]
+    return [Finding(facts.job, CRITICAL, OVERDUE, text)]
