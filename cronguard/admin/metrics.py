@@ -7,7 +7,8 @@ So is `abandoned`: a keeper that turns out to be alive takes its run back.
 
 Label values are text of strangers. prometheus-client escapes quotes, backslashes and line ends, so
 that none of them ends a value; what not every reader of the format takes, or what a terminal obeys
-(control characters, halves of pairs), is made visible before.
+(control characters, halves of pairs), is made visible before. Nor can a stranger make as many
+series as he likes: outcomes and reasons are ours, hosts are those of leases that live.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ ENDED = (SUCCEEDED, FAILED, TIMED_OUT, STOPPED, LEASE_LOST, NOT_STARTED, STORE_U
 """The outcomes that are counted once and for all."""
 assert {*ENDED, RUNNING, SKIPPED, ABANDONED} == set(OUTCOMES)
 _SURELY_HELD = (SUCCEEDED, FAILED, TIMED_OUT, LEASE_LOST)
-_REASONS = (*IN_THE_WAY, "slot_done", "paused")
-"""Skips that are told with 0 before there is one: else the first would be no increase."""
+_REASONS, _OTHER = (*IN_THE_WAY, "slot_done", "paused"), "other"
+"""What skips are told by, also while there is none: else the first would be no increase."""
 _SHOWN = 256
 
 
@@ -139,8 +140,10 @@ def _add_counts(sheet: Sheet, figures: Figures, counters: dict[str, int]) -> Non
     for outcome in ENDED:
         sheet.put("cronguard_runs", counters.get(outcome, 0), job, outcome)
     sheet.put("cronguard_abandoned_runs", counters.get(ABANDONED, 0), job)
-    for reason in dict.fromkeys([*_REASONS, *figures.skips]):
+    for reason in _REASONS:
         sheet.put("cronguard_skips", figures.skips.get(reason, 0), job, reason)
+    others = sum(count for reason, count in figures.skips.items() if reason not in _REASONS)
+    sheet.put("cronguard_skips", others, job, _OTHER)
     sheet.put("cronguard_lock_attempts", total([*ENDED, SKIPPED]), job)
     sheet.put("cronguard_lock_acquired", total(_SURELY_HELD), job)
     contended = sum(figures.skips.get(reason, 0) for reason in IN_THE_WAY)

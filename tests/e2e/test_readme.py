@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -207,6 +208,26 @@ def test_the_fencing_commands_run(place: Place) -> None:
     tokens = [record["token"] for record in place.records("report")]
     old = f"cronguard fence --resource report --token {tokens[1]} -- true"
     assert shell(place, old).returncode == 0, "the newer run did not write there"
+
+
+def test_the_metrics_are_exported(place: Place) -> None:
+    """As text, as a file, and served until TERM, on a port that is free."""
+    assert shell(place, "cronguard run -n backup -- true").returncode == 0
+    shown, written, served = readme.block("sh", "export metrics").lines
+    sample = 'cronguard_runs_total{job="backup",outcome="succeeded"} 1.0\n'
+    done = shell(place, shown)
+    assert (done.returncode, done.stderr, sample in done.stdout) == (0, "", True)
+    done = shell(place, written)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert sample in (place.folder / "cronguard.prom").read_text()
+    line = served.replace("9110", "0").removeprefix("cronguard ")
+    server = place.start(*line.split())
+    assert server.stderr is not None
+    url = server.stderr.readline().decode().split()[-1]
+    with urlopen(url, timeout=60) as answer:
+        assert sample in answer.read().decode()
+    server.terminate()
+    assert server.wait(60) == 0
 
 
 def test_check_runs(place: Place) -> None:
