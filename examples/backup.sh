@@ -13,7 +13,7 @@ keep=7
 
 if [ $# -eq 0 ] && [ ! -d "$source" ]; then
     mkdir -p "$source/etc" "$source/notes"
-    cp "$here"/examples/* "$source/etc/"
+    cp -R "$here"/examples/* "$source/etc/"
     date -u > "$source/notes/made at"
     ln -s "../etc/backup.sh" "$source/notes/a link"
 fi

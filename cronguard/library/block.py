@@ -27,11 +27,16 @@ class Block:
         self._begin = begin
         self._overdue = overdue
         self._news: list[Event] = []
-        self._end: Event | None = None
+        self._end: list[Event] = []
 
-    def end(self, status: int, why: str) -> None:
-        """Note that the block has ended with this exit status. The only call from its thread."""
-        self._end = ev.Exited(status << 8, 0, why)
+    def end(self, status: int, why: str, signum: int = 0) -> None:
+        """Note that the block has ended with this exit status. The only call from its thread.
+
+        A signal that made it end is told with it: its own way may be the longer one.
+        """
+        heard: list[Event] = [ev.Signalled(signum)] if signum else []
+        # The time may have been up before.
+        self._end = [*heard, ev.Tick(), ev.Exited(status << 8, 0, why)]
 
     def watches(self) -> list[int]:
         """Return nothing: the end is heard through the keeper's wake-up pipe."""
@@ -42,11 +47,11 @@ class Block:
         return 0 if self._news else None
 
     def events(self, now: int) -> list[Event]:  # noqa: ARG002 - what every Work has
-        """Return what has happened to it; before its end the time, which may have been up."""
+        """Return what has happened to it."""
         news, self._news = self._news, []
-        if self.child and self._end is not None:
-            news += [ev.Tick(), self._end]
-            self._end = None
+        if self.child:
+            ended, self._end = self._end, []
+            news += ended
         return news
 
     def spawn(self, additions: list[bytes], *, may_follow: bool, in_front: bool) -> None:  # noqa: ARG002

@@ -100,11 +100,10 @@ class BlockKeeper(Keeper):
     def end(self, error: BaseException | None) -> None:
         """Say that the block has ended, and how; soon it is `over`."""
         status, why = _ending(error, self.secrets)
-        word = b"%c" % signal.SIGINT if isinstance(error, KeyboardInterrupt) else b""
         if self.lease is not None:
             self.lease.end()
-        self.block.end(status, why)
-        self._wake(word + _MARK)
+        self.block.end(status, why, signal.SIGINT if isinstance(error, KeyboardInterrupt) else 0)
+        self._wake(_MARK)
         if self.crash is not None:
             self._let_go_of_timer()
 

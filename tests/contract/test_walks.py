@@ -81,10 +81,12 @@ class Walk(RuleBasedStateMachine):
         elif queues:
             assert isinstance(event, Queued), shown(event)
             assert event.ahead == place
+            self.grants.pop(one.id, None)  # it was told that it holds nothing
             if one.id not in self.queue:
                 self.queue.append(one.id)
         else:
             assert isinstance(event, Held), shown(event)
+            self.grants.pop(one.id, None)
 
     @rule(number=RUNS, queues=st.booleans())
     def acquire(self, number: int, queues: bool) -> None:

@@ -51,5 +51,10 @@ def left(server: Server) -> int:
 
 def until_renewed(server: Server) -> None:
     """Wait until the lease is renewed on that server, from now on."""
-    kept = left(server)
-    until("a renewal there", lambda: left(server) > kept, PATIENCE_S)
+    seen = [left(server)]
+
+    def has_risen() -> bool:
+        seen.append(left(server))
+        return seen[-1] > seen[-2]
+
+    until("a renewal there", has_risen, PATIENCE_S)
