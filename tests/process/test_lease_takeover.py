@@ -66,10 +66,16 @@ def test_l17_without_the_guardians_word_the_lease_decides(lab: Lab) -> None:
     waiter = Guarded(lab, *TTL, "--wait", "forever", command=command)
     waiter.says("waiting for the lock")
     watch = Deathwatch(family_of(lab.folder / "tell", "first"))
-    both = (run.pid, lab.guardian_of(run.pid))
-    for signum in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in both:
-            os.kill(pid, signum)
+    keeper, guardian = run.pid, lab.guardian_of(run.pid)
+    # The guardian dies first: the keeper's death would orphan their group, and the kernel wakes
+    # the stopped members of one that it orphans.
+    for pid, signum in (
+        (keeper, signal.SIGSTOP),
+        (guardian, signal.SIGSTOP),
+        (guardian, signal.SIGKILL),
+        (keeper, signal.SIGKILL),
+    ):
+        os.kill(pid, signum)
     watch.last()
     ends = lease_end(lab)
     assert waiter.status() == 0, waiter.said
