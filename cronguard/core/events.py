@@ -27,13 +27,17 @@ class Begin(Event):
 class Granted(Event):
     """The lease is ours, with this fencing token, at this index of those that the job may have.
 
-    `slot` is the slot that it used up, in ms since the epoch; 0 without one.
+    `slot` is the slot that it used up, in ms since the epoch; 0 without one · `failures` how many
+    runs of the job have failed in a row so far.
     """
 
-    __slots__ = ("clock", "index", "sent_at", "slot", "token")
+    __slots__ = ("clock", "failures", "index", "sent_at", "slot", "token")
 
-    def __init__(self, sent_at: int, token: int, index: int, clock: int, slot: int = 0) -> None:
+    def __init__(
+        self, sent_at: int, token: int, index: int, clock: int, slot: int = 0, failures: int = 0
+    ) -> None:
         self.slot = slot
+        self.failures = failures
         self.sent_at = sent_at
         self.token = token
         self.index = index

@@ -319,7 +319,8 @@ class QuorumLease:
                 return
             sent_at = min([asked.sent_at, *[vote.sent_at for vote in same]])
             index, clock = same[0].index, same[0].clock
-            asked.answer = Granted(sent_at, common, index, clock, self._slot)
+            failures = sorted([vote.failures for vote in same])[len(same) // 2]
+            asked.answer = Granted(sent_at, common, index, clock, self._slot, failures)
             return
         if self._joining is None:  # the run has ended: what it got is given back already
             asked.answer = Unavailable("acquire", _SPLIT)

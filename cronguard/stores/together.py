@@ -241,8 +241,8 @@ class Together:
         elif isinstance(event, Granted):
             asked.sent_at = min(asked.sent_at, event.sent_at) if asked.at else event.sent_at
             if part is self._job:
-                token, index, clock = event.token, event.index, event.clock
-                asked.answer = Granted(asked.sent_at, token, index, clock, event.slot)
+                event.sent_at = asked.sent_at
+                asked.answer = event
                 return
             asked.at += 1
             self._ask(asked, now)

@@ -273,3 +273,29 @@ def many(store: Harness, number: int, outcome: object, slots: int = 1) -> list[t
         one.close(made[-1][1])
     opened.close()
     return made
+
+
+def test_a_grant_tells_how_many_failed_before(run: NewRun, store: Harness) -> None:
+    """A recovery, or the third failure in a row, is known without a further question."""
+    told = []
+    for outcome, reason in (
+        ("failed", ""),
+        ("timed_out", ""),
+        ("skipped", "held"),
+        ("vanished", ""),
+        ("failed", ""),
+        ("succeeded", ""),
+        ("succeeded", ""),
+    ):
+        one = run()
+        if outcome == "skipped":
+            one.close(outcome, reason)
+            continue
+        grant = one.granted()
+        told.append(grant.failures)
+        assert one.granted().failures == grant.failures, "asked again"
+        if outcome == "vanished":
+            store.vanish(JOB, 0)
+        else:
+            one.close(outcome, reason)
+    assert told == [0, 1, 2, 3, 4, 0]

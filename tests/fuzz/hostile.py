@@ -168,7 +168,7 @@ def array(*items: bytes) -> bytes:
 NOW = bulk(b"%d" % CLOCK)
 HOLDER = bulk(b'f00d:7:1:35000:{"host":"web-3","pid":8}')
 SCRIPTS = [
-    array(bulk(b"granted"), NOW, bulk(b"77"), b":0\r\n", bulk(b"")),
+    array(bulk(b"granted"), NOW, bulk(b"77"), b":0\r\n", bulk(b""), b":0\r\n"),
     array(bulk(b"held"), NOW, HOLDER, b":900\r\n", b":0\r\n", bulk(b"")),
     array(bulk(b"queued"), NOW, HOLDER, b":900\r\n", b":2\r\n", bulk(b"")),
     array(bulk(b"refused"), NOW, bulk(b"paused"), bulk(b'{"until":null,"by":"a","reason":"b"}')),

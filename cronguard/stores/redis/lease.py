@@ -178,7 +178,7 @@ class RedisLease:
         if word == b"granted":
             self._granted = clock if self._granted is None else self._granted
             slot = self._note_slot(reply[4])
-            return Granted(sent_at, _number(reply[2]), numbers[3], clock, slot)
+            return Granted(sent_at, _number(reply[2]), numbers[3], clock, slot, numbers[5])
         if word == b"closed":
             return Closed()
         if word == b"gone":

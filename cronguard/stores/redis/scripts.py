@@ -8,7 +8,7 @@ from __future__ import annotations
 COMMON = "left_behind"
 STANDALONE = frozenset(("fence", "look", "recent", "renew", "uproot"))
 SHA1 = {
-    "acquire": "77125188c7b069a504ef249555751ec1e5837c0f",
+    "acquire": "b501f3b3543dbe26f0ab27267cd797909e7ea9e5",
     "renew": "132e9b238580cbf5e27c9de11be40a30e56eccb2",
     "reclaim": "be2e21fb94e357d946de82cf742634290478765a",
     "close": "266e4454b27827697d7d1d85d7e9b34a35d03ac9",

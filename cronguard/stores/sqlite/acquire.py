@@ -70,7 +70,7 @@ def _granted_again(
         "UPDATE leases SET deadline = max(deadline, ?) WHERE job = ? AND idx = ?",
         (at.now + claim.px, job, lease.idx),
     )
-    return Granted(at.now, lease.token, lease.idx, at.wall, slot)
+    return Granted(at.now, lease.token, lease.idx, at.wall, slot, failures_of(db, job))
 
 
 def _evict(
@@ -212,7 +212,15 @@ def _grant(
     close_left_behind(db, job, at)
     put(db, job, "last_start", at.wall)
     put(db, job, "skips_since_run", 0)
-    return Granted(at.now, token, index, at.wall, slot)
+    return Granted(at.now, token, index, at.wall, slot, failures_of(db, job))
+
+
+def failures_of(db: Connection, job: int) -> int:
+    """Return how many runs of the job have failed in a row so far."""
+    row = db.execute(
+        "SELECT value FROM counters WHERE job = ? AND name = 'failures_in_a_row'", (job,)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def use_slot(db: Connection, job: int, claim: Claim, slot: int, at: Moment) -> None:

@@ -166,7 +166,7 @@ class Model:
                 data.lease.token = at_least
             data.lease.ends_at = now + px
             fence.ask = max(fence.ask, ask)
-            return [*_says("granted", now, data.lease.token), 0, _slot(fence.slot)]
+            return [*_says("granted", now, data.lease.token), 0, _slot(fence.slot), 0]
         if evict in data.open and data.lease is not None and data.lease.run == evict:
             data.lease = None
             data.open.discard(evict)
@@ -189,7 +189,7 @@ class Model:
         fence.slot = slot
         if slot:
             data.slots[slot] = run
-        return [*_says("granted", now, fence.last), 0, _slot(slot)]
+        return [*_says("granted", now, fence.last), 0, _slot(slot), 0]
 
     def _moved(self, run: str, slot: int) -> bool:
         """Have the lease for this slot now; let go of it where another run used that."""

@@ -54,6 +54,8 @@ local function move_slot(i, value)
   if record then redis.call('HSET', p .. 'r', run, record) end
 end
 
+local function failures() return tonumber(redis.call('HGET', p .. 'n', 'failures_in_a_row')) or 0 end
+
 -- Asked again by the holder: the same grant, for its full time. The token only ever rises, when
 -- another server of the same quorum has granted a higher one.
 for i = 0, slots - 1 do
@@ -77,7 +79,7 @@ for i = 0, slots - 1 do
     if tonumber(token) >= at_least then
       redis.call('PEXPIRE', p .. 'l:' .. i, px)
       redis.call('HSET', p .. 'f', 'a' .. i, text(ask))
-      return {'granted', text(now), token, i, used}
+      return {'granted', text(now), token, i, used, failures()}
     end
     local last = math.max(tonumber(redis.call('HGET', p .. 'f', 'n')) or 0, at_least)
     redis.call('HSET', p .. 'f', 'n', text(last), 'n' .. i, text(at_least), 'o' .. i, run, 'a' .. i, text(ask))
@@ -85,7 +87,7 @@ for i = 0, slots - 1 do
     local record = redis.call('HGET', p .. 'r', run)
     record = record and swap(record, '"token":' .. token, '"token":' .. text(at_least))
     if record then redis.call('HSET', p .. 'r', run, record) end
-    return {'granted', text(now), text(at_least), i, used}
+    return {'granted', text(now), text(at_least), i, used, failures()}
   end
 end
 
@@ -178,11 +180,11 @@ redis.call('ZREM', p .. 'w', run)
 redis.call('ZREM', p .. 'wx', run)
 close_left_behind()
 redis.call('ZADD', p .. 'o', index, run)
-if ARGV[10] == '' then return {'granted', text(now), token, index, slot} end -- no job's: a lock's
+if ARGV[10] == '' then return {'granted', text(now), token, index, slot, 0} end -- no job's: a lock's
 redis.call('ZADD', p .. 'h', token, run) -- the token: no two grants of a job are of one time
 local record = swap(ARGV[10], '"token":null', '"token":' .. token) or ARGV[10]
 if slot ~= '' then record = swap(record, '"slot":null', '"slot":"' .. utc(tonumber(slot)) .. '"') or record end
 redis.call('HSET', p .. 'r', run, record)
 redis.call('HSET', p .. 'n', 'last_start', text(now), 'skips_since_run', 0)
 if KEYS[3] then redis.call('ZADD', KEYS[3], text(now), ARGV[11]) end
-return {'granted', text(now), token, index, slot}
+return {'granted', text(now), token, index, slot, failures()}
