@@ -1,0 +1,232 @@
+"""The sections of reporters, and what each of them may say. Loaded only by runs that report.
+
+    [defaults]
+    report = ["slack"]                  # which reporters hear of a job
+    [reporters.slack]
+    type = "webhook"                    # without it, the section's name says the type
+    url_file = "/etc/cronguard/slack"   # any secret may stand in a file
+    on = ["failure", "recovery"]
+    after = 3
+    mute = [{ cron = "0 2 * * sun", for = "4h", tz = "Europe/Berlin" }]
+    [jobs.backup.reporters.slack]       # for one job: stronger, key by key
+    after = 1
+
+The types that come with cronguard have their rows here, so that a typo is found before a run
+starts, without loading what sends. Other types are of packages that were installed beside it; what
+their sections say, they check themselves.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from cronguard.config import values
+from cronguard.config.options import ConfigError
+from cronguard.config.values import shown
+from cronguard.core import telling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Table = Mapping[str, tuple[object, str]]
+
+TYPE = "type"
+_FILE = "_file"
+_MUTE_KEYS = frozenset(("cron", "for", "tz"))
+
+
+class Setting:
+    """One key of a reporter's section.
+
+    `read` turns the TOML value into what the reporter gets, or raises ValueError with a sentence ·
+    `is_secret` it is never shown, and may stand in a file: KEY_file.
+    """
+
+    __slots__ = ("default", "help", "is_secret", "name", "read")
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[object], object],
+        default: object,
+        text: str,
+        *,
+        is_secret: bool = False,
+    ) -> None:
+        self.name = name
+        self.read = read
+        self.default = default
+        self.help = text
+        self.is_secret = is_secret
+
+
+class Kind:
+    """A type of reporter: its settings beyond the common ones, and what it hears unless told."""
+
+    __slots__ = ("on", "settings")
+
+    def __init__(self, on: tuple[str, ...], settings: tuple[Setting, ...]) -> None:
+        self.on = on
+        self.settings = settings
+
+
+class Target:
+    """One reporter of a job, as configured.
+
+    `values` by key · `secret_files` key -> (path, source), to be read by who sends · `kind` is None
+    for a type that is not ours, and `values` then hold all that its section says.
+    """
+
+    __slots__ = ("kind", "mute", "name", "rule", "secret_files", "type", "values")
+
+    def __init__(self, name: str, type_: str, kind: Kind | None) -> None:
+        self.name = name
+        self.type = type_
+        self.kind = kind
+        self.rule = telling.Rule(())
+        self.mute: list[dict[str, object]] = []
+        self.values: dict[str, object] = {}
+        self.secret_files: dict[str, tuple[str, str]] = {}
+
+
+# -- readers of TOML values ------------------------------------------------------------------------
+
+
+def text(value: object) -> str:
+    """Return a line of text."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError("it takes one line of text, in quotes")
+    return value
+
+
+def switch(value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise ValueError("it takes true or false, without quotes")
+    return value
+
+
+def count(value: object) -> int:
+    """Return a whole number from 1 up."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1_000_000:
+        raise ValueError("it takes a whole number from 1 on, without quotes")
+    return value
+
+
+def period(value: object) -> int:
+    """Return a duration in ms that is not zero."""
+    return values.positive("" if isinstance(value, bool) else str(value))
+
+
+def events(value: object) -> tuple[str, ...]:
+    """Return words of telling.WORDS."""
+    found = value if isinstance(value, list) else [value]
+    for word in found:
+        if word not in telling.WORDS:
+            near = get_close_matches(str(word), telling.WORDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"write {', '.join(telling.EVENTS)}"
+            raise ValueError(f"{shown(str(word))} is no event; {hint}")
+    return tuple(found)
+
+
+def windows(value: object) -> list[dict[str, object]]:
+    """Return windows in which nothing is told: `{cron, for_ms, tz}` each."""
+    found = value if isinstance(value, list) else [value]
+    return [_window(one) for one in found]
+
+
+def _window(one: object) -> dict[str, object]:
+    from cronguard.config.schedule import LOCAL, Schedule  # noqa: PLC0415 - cronsim: 4 ms
+
+    example = 'write { cron = "0 2 * * sun", for = "4h" }'
+    if not isinstance(one, dict) or not {"cron", "for"} <= set(one) <= _MUTE_KEYS:
+        raise ValueError(f"a window has cron, for and perhaps tz; {example}")
+    cron, zone = str(one["cron"]), str(one.get("tz", LOCAL))
+    Schedule(cron, zone)
+    return {"cron": cron, "for_ms": period(one["for"]), "tz": zone}
+
+
+COMMON = (
+    Setting("on", events, (), "What it is told of: a list of events, outcomes, reasons of skips."),
+    Setting("after", count, 1, "How many runs must have failed in a row before it is told."),
+    Setting("changes", switch, False, "Tell the first failure alone, and then that it is over."),
+    Setting("mute", windows, (), "When nothing is told: from times of a schedule on, for so long."),
+    Setting("timeout", period, 5_000, "How long one attempt to tell it may take."),
+)
+KINDS: dict[str, Kind] = {}
+
+
+# -- sections --------------------------------------------------------------------------------------
+
+
+def target(name: str, section: Table, of_job: Table) -> Target:
+    """Return the reporter *name*; *of_job* is stronger, key by key. Raises: ConfigError.
+
+    A table has (value, source) by key.
+    """
+    said = {**_without_rivals(section, of_job), **of_job}
+    type_, source = said.pop(TYPE, (name, ""))
+    if not isinstance(type_, str):
+        raise ConfigError(f"{source}: the type is a text in quotes; known are {_known()}")
+    found = Target(name, type_, KINDS.get(type_))
+    rows = {row.name: row for row in (*COMMON, *(found.kind.settings if found.kind else ()))}
+    settings = {row.name: row.default for row in rows.values()}
+    for key, (value, where) in said.items():
+        row = rows.get(key)
+        secret = rows.get(key.removesuffix(_FILE)) if key.endswith(_FILE) else None
+        if row is not None:
+            settings[key] = _read(row, value, where)
+        elif secret is not None and secret.is_secret:
+            found.secret_files[secret.name] = (_path(value, where), where)
+        elif found.kind is None:
+            settings[key] = value
+        else:
+            raise ConfigError(f"{where}: {shown(key)} is no setting of {type_}{_guess(key, rows)}")
+    _refuse_both(found, said)
+    usual = found.kind.on if found.kind else (telling.FAILURE, telling.RECOVERY)
+    on = settings.pop("on") if "on" in said else usual
+    found.rule = telling.Rule(
+        on,  # type: ignore[arg-type]
+        settings.pop("after"),  # type: ignore[arg-type]
+        changes=bool(settings.pop("changes")),
+    )
+    settings.pop("on", None)
+    found.mute = list(settings.pop("mute"))  # type: ignore[call-overload]
+    found.values = settings
+    return found
+
+
+def _without_rivals(section: Table, of_job: Table) -> Table:
+    """Return *section* without the keys whose file, or whose plain form, *of_job* has."""
+    rivals = {key.removesuffix(_FILE) for key in of_job} | {key + _FILE for key in of_job}
+    return {key: said for key, said in section.items() if key not in rivals}
+
+
+def _refuse_both(found: Target, said: Table) -> None:
+    for key, (_, where) in found.secret_files.items():
+        if key in said:
+            raise ConfigError(f"{where}: both {key} and {key}_file are there; remove one")
+
+
+def _read(row: Setting, value: object, where: str) -> object:
+    try:
+        return row.read(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {row.name}: {error}") from None
+
+
+def _path(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where}: it takes the name of a file, in quotes")
+    return value
+
+
+def _known() -> str:
+    return ", ".join(sorted(KINDS))
+
+
+def _guess(key: str, rows: Mapping[str, Setting]) -> str:
+    names = [*rows, *[name + _FILE for name, row in rows.items() if row.is_secret], TYPE]
+    near = get_close_matches(key, names, 1)
+    return f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(names))}"
