@@ -5,6 +5,8 @@
     [jobs.backup]               # for this one, and stronger
     command = ["/opt/backup", "--all"]
     timeout = "2h"
+    [reporters.slack]           # see reporters.py
+    url_file = "/etc/cronguard/slack"
 
 What is wrong in `[defaults]`, or not TOML at all, stops every job. What is wrong in the section of
 one job stops that job alone: one typo must not silence a whole host. `config check` tells all.
@@ -28,6 +30,7 @@ _EXCLUSIVE = {"store": "store_file", "store_file": "store"}
 COMMAND = "command"
 DEFAULTS = "defaults"
 JOBS = "jobs"
+REPORTERS = "reporters"
 SHELL = ["/bin/sh", "-c"]
 
 
@@ -47,15 +50,29 @@ class Problem:
 
 
 class Files:
-    """What all files together say: for each key its text and its source."""
+    """What all files together say: for each key its text and its source.
 
-    __slots__ = ("commands", "defaults", "jobs", "problems", "read")
+    `reporters` name -> its section, and `job_reporters` job -> name -> what it changes; these have
+    the values as TOML has them.
+    """
+
+    __slots__ = (
+        "commands",
+        "defaults",
+        "job_reporters",
+        "jobs",
+        "problems",
+        "read",
+        "reporters",
+    )
 
     def __init__(self) -> None:
         self.read: list[str] = []
         self.defaults: dict[str, tuple[str, str]] = {}
         self.jobs: dict[str, dict[str, tuple[str, str]]] = {}
         self.commands: dict[str, tuple[list[str], str]] = {}
+        self.reporters: dict[str, dict[str, tuple[object, str]]] = {}
+        self.job_reporters: dict[str, dict[str, dict[str, tuple[object, str]]]] = {}
         self.problems: list[Problem] = []
 
     def find(self, job: str, key: str) -> tuple[str, str] | None:
@@ -129,14 +146,16 @@ class _Reader:
 
     def _tables(self, data: dict[str, object]) -> None:
         for name, table in data.items():
-            if name not in (DEFAULTS, JOBS):
-                known = "tables are [defaults] and [jobs.NAME]"
+            if name not in (DEFAULTS, JOBS, REPORTERS):
+                known = "tables are [defaults], [jobs.NAME] and [reporters.NAME]"
                 hint = "; move it into [defaults]" if name in _KEYS else _guess(name)
                 self._note(f"{_quoted(name)} is unknown: {known}{hint}", (), name)
             elif not isinstance(table, dict):
                 self._note(f"{_quoted(name)} is not a table; write [{name}]", (), name)
             elif name == DEFAULTS:
                 self._section(table, (DEFAULTS,), self.files.defaults, None)
+            elif name == REPORTERS:
+                self._reporters(table, (REPORTERS,), self.files.reporters, None)
             else:
                 self._jobs(table)
 
@@ -151,6 +170,30 @@ class _Reader:
                 values = self.files.jobs.setdefault(name, {})
                 self._section(section, (JOBS, name), values, name)
 
+    def _reporters(
+        self,
+        table: dict[str, object],
+        section: tuple[str, ...],
+        into: dict[str, dict[str, tuple[object, str]]],
+        job: str | None,
+    ) -> None:
+        """Take the sections as they are: what they may say depends on their type."""
+        for name, settings in table.items():
+            here = (*section, name)
+            if not is_job_name(name):
+                text = f"{_quoted(name)} is no name for a reporter: A-Z a-z 0-9 . _ : - ; rename it"
+                self._note(text, here, job=job)
+            elif not isinstance(settings, dict):
+                text = f"{_quoted(name)} is not a table; write [{'.'.join(here)}]"
+                self._note(text, section, name, job)
+            else:
+                said = into.setdefault(name, {})
+                for key, value in settings.items():
+                    rival = key[:-5] if key.endswith("_file") else f"{key}_file"
+                    if rival not in settings:  # the later file's way to say it counts
+                        said.pop(rival, None)
+                    said[key] = (value, self._source(here, key))
+
     def _section(
         self,
         table: dict[str, object],
@@ -163,6 +206,9 @@ class _Reader:
         for key, value in table.items():
             if key == COMMAND and job is not None:
                 self._command(value, section, job)
+            elif key == REPORTERS and job is not None and isinstance(value, dict):
+                into_job = self.files.job_reporters.setdefault(job, {})
+                self._reporters(value, (*section, REPORTERS), into_job, job)
             elif key not in _KEYS:
                 self._note(self._unknown(key), section, key, job)
             else:

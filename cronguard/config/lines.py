@@ -10,8 +10,8 @@ _PART = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _LONG = re.compile(r'"""|' + "'''")
 
 
-_DEPTH = 3
-"""As deep as anybody asks: a key in the section of a job."""
+_DEPTH = 5
+"""As deep as anybody asks: a key of a reporter in the section of a job."""
 
 
 class Lines:

@@ -219,6 +219,22 @@ QUIET = Option(
     "quiet", "-q --quiet", "", values.switch, "false",
     "Show the command's output only if it fails.",
 )  # fmt: skip
+REPORT = Option(
+    "report", "--report", "NAME", values.names, "none",
+    "Which of the reporters in the configuration, [reporters.NAME], are told of the run. Say it "
+    "again for each. They are told by a process of its own, when the lock is given back.",
+    is_many=True,
+)  # fmt: skip
+NO_REPORT = Option(
+    "no_report", "--no-report", "", values.switch, "false",
+    "Tell no reporter of this run.",
+    variable=False, in_files=False,
+)  # fmt: skip
+REPORT_TIMEOUT = Option(
+    "report_timeout", "--report-timeout", "DUR", values.duration, "5s",
+    "How long to wait, when the command has ended, until the reporters are told. What is not told "
+    "by then is kept on this host, and told with the next run or `cronguard flush`.",
+)  # fmt: skip
 SHELL = Option(
     "shell", "--shell", "TEXT", values.plain, "",
     "Run this text with /bin/sh, in place of a command after --.",

@@ -102,7 +102,7 @@ def text(value: object) -> str:
 
 def switch(value: object) -> bool:
     """Return true or false."""
-    if not isinstance(value, bool):
+    if value is not True and value is not False:
         raise ValueError("it takes true or false, without quotes")
     return value
 

@@ -209,6 +209,19 @@ def locks(text: str) -> str:
     return " ".join(names)
 
 
+def names(text: str) -> str:
+    """Return names of reporters, each once, as they come, with spaces between; none for `none`."""
+    found = list(dict.fromkeys(text.replace(",", " ").split()))
+    if found == ["none"]:
+        return ""
+    for name in found:
+        if not is_job_name(name):
+            raise ValueError(f"{shown(name)} is no name of a reporter; see [reporters.NAME]")
+    if not found:
+        raise ValueError("no reporter is named; write the name of one, or none")
+    return " ".join(found)
+
+
 PLAIN_ONCE = frozenset(("true", "yes", "on"))
 """The switch without its period: that of the schedule, or a minute."""
 

@@ -15,7 +15,7 @@ WRONG = [
     ("[defaults]\nkill-after = 1\n", "did you mean kill_after?"),
     ("[defaults]\nname = 'x'\n", "'name' is no option"),
     ("[defaults]\ncommand = 'x'\n", "command belongs in [jobs.NAME]"),
-    ("timeout = 1\n", "FILE:1: 'timeout' is unknown: tables are [defaults] and [jobs.NAME]"),
+    ("timeout = 1\n", "FILE:1: 'timeout' is unknown: tables are [defaults], [jobs.NAME] and "),
     ("[default]\n", "did you mean defaults?"),
     ("defaults = 3\n", "'defaults' is not a table"),
     ("[jobs]\nx = 3\n", "FILE:2 [jobs]: 'x' is not a table"),
@@ -137,3 +137,50 @@ def test_lines_are_found_in_every_way_toml_can_be_written() -> None:
     assert line_of(("jobs", "z"), "ttl") == 10
     assert line_of(("jobs", "y"), "gone") == 6
     assert line_of(("nope",), "gone") is None
+
+
+def test_sections_of_reporters_are_kept_as_they_are(tmp_path: Path) -> None:
+    """Each value with its line; a job's own apart from those of all."""
+    path = written(
+        tmp_path,
+        "[reporters.slack]\nurl_file = '/x'\nafter = 3\n[jobs.backup.reporters.slack]\nafter = 1\n",
+    )
+    files = load([path])
+    assert files.problems == []
+    assert files.reporters == {
+        "slack": {
+            "url_file": ("/x", f"{path}:2 [reporters.slack]"),
+            "after": (3, f"{path}:3 [reporters.slack]"),
+        }
+    }
+    assert files.job_reporters == {
+        "backup": {"slack": {"after": (1, f"{path}:5 [jobs.backup.reporters.slack]")}}
+    }
+
+
+def test_a_later_file_says_a_reporters_secret_in_its_own_way(tmp_path: Path) -> None:
+    """And not in both."""
+    (tmp_path / "later").mkdir()
+    first = written(tmp_path, "[reporters.slack]\nurl = 'a'\nafter = 3\n")
+    later = written(tmp_path / "later", "[reporters.slack]\nurl_file = '/b'\n")
+    assert set(load([first, later]).reporters["slack"]) == {"url_file", "after"}
+    assert set(load([later, first]).reporters["slack"]) == {"url", "after"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "job"),
+    [
+        ("[reporters]\nslack = 1\n", "'slack' is not a table; write [reporters.slack]", None),
+        ("[reporters.'a b']\n", "'a b' is no name for a reporter", None),
+        ("reporters = 1\n", "'reporters' is not a table; write [reporters]", None),
+        ("[jobs.x.reporters.'a b']\n", "'a b' is no name for a reporter", "x"),
+        ("[jobs.x]\nreporters = 1\n", "'reporters' is no option", "x"),
+    ],
+)
+def test_what_is_no_section_of_a_reporter_is_told(
+    tmp_path: Path, text: str, said: str, job: str | None
+) -> None:
+    """In a job's section it concerns that job alone."""
+    [problem] = load([written(tmp_path, text)]).problems
+    assert said in str(problem)
+    assert problem.job == job
