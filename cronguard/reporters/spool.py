@@ -31,13 +31,25 @@ _RETRY_SECONDS = 0.02
 class Waiting:
     """One report that waits: its file, and what it says. `to` shrinks as it is told."""
 
-    __slots__ = ("at", "config", "job", "kind", "path", "record", "streak", "to", "warning")
+    __slots__ = (
+        "at",
+        "config",
+        "job",
+        "kind",
+        "namespace",
+        "path",
+        "record",
+        "streak",
+        "to",
+        "warning",
+    )
 
     def __init__(self, path: str, said: dict[str, object]) -> None:
         """Take in what a file says. Raises: ValueError if none of ours wrote it."""
         self.path = path
         self.job = _text(said, "job")
         self.kind = _text(said, "kind")
+        self.namespace = _text(said, "namespace")
         self.at = _number(said, "at")
         self.streak = None if said.get("streak") is None else _number(said, "streak")
         self.config = None if said.get("config") is None else _text(said, "config")

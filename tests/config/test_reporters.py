@@ -6,7 +6,8 @@ import pytest
 
 from cronguard.config import reporters
 from cronguard.config.options import ConfigError
-from cronguard.config.reporters import Kind, Setting, Target, target, text
+from cronguard.config.reporter_rows import Kind, Setting, text
+from cronguard.config.reporters import Target, target
 from cronguard.core import telling
 
 SOURCE = "file.toml:3 [reporters.one]"

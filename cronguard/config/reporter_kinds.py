@@ -1,0 +1,74 @@
+"""What the sections of reporters may say: what all have in common, and a row for each type.
+
+What each type does with it stands at the head of its module in cronguard/reporters.
+"""
+
+from __future__ import annotations
+
+from cronguard.config.reporter_rows import (
+    Kind,
+    Setting,
+    count,
+    events,
+    period,
+    switch,
+    text,
+    windows,
+)
+from cronguard.core.telling import FAILURE, RECOVERY, SKIP, START, STOP, SUCCESS, WARNING
+
+ALL = (START, SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING)
+ENDS = (SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING)
+ALERTS = (FAILURE, RECOVERY)
+
+COMMON = (
+    Setting("on", events, (), "What it is told of: a list of events, outcomes, reasons of skips."),
+    Setting("after", count, 1, "How many runs must have failed in a row before it is told."),
+    Setting("changes", switch, False, "Tell the first failure alone, and then that it is over."),
+    Setting("mute", windows, (), "When nothing is told: from times of a schedule on, for so long."),
+    Setting("timeout", period, 5_000, "How long one attempt to tell it may take."),
+)
+HTTP = (
+    Setting("allow_http", switch, False, "Send without encryption, too."),
+    Setting("allow_private", switch, False, "Send to addresses of this host and its network, too."),
+    Setting("ca", text, "", "A file of certificates to trust, instead of the host's."),
+    Setting("proxy", text, "", "A proxy to send through: http://HOST:PORT.", is_secret=True),
+)
+KINDS: dict[str, Kind] = {
+    "healthchecks": Kind(
+        ALL,
+        (*HTTP,),
+    ),
+    "webhook": Kind(
+        ALERTS,
+        (*HTTP,),
+    ),
+    "sentry": Kind(
+        ALL,
+        (*HTTP,),
+    ),
+    "prometheus": Kind(
+        ALL,
+        (*HTTP,),
+    ),
+    "statsd": Kind(
+        ENDS,
+        (),
+    ),
+    "mail": Kind(
+        ALERTS,
+        (),
+    ),
+    "syslog": Kind(
+        ENDS,
+        (),
+    ),
+    "command": Kind(
+        ALL,
+        (),
+    ),
+    "otlp": Kind(
+        ENDS,
+        (*HTTP,),
+    ),
+}

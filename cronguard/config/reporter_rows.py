@@ -1,0 +1,107 @@
+"""A row of a reporter's section, and how its TOML value is read. See reporters.py."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from cronguard.config import values
+from cronguard.config.values import shown
+from cronguard.core import telling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MUTE_KEYS = frozenset(("cron", "for", "tz"))
+
+
+class Setting:
+    """One key of a reporter's section.
+
+    `read` turns the TOML value into what the reporter gets, or raises ValueError with a sentence ·
+    `is_secret` it is never shown, and may stand in a file: KEY_file.
+    """
+
+    __slots__ = ("default", "help", "is_secret", "name", "read")
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[object], object],
+        default: object,
+        text: str,
+        *,
+        is_secret: bool = False,
+    ) -> None:
+        self.name = name
+        self.read = read
+        self.default = default
+        self.help = text
+        self.is_secret = is_secret
+
+
+class Kind:
+    """A type of reporter: its settings beyond the common ones, and what it hears unless told."""
+
+    __slots__ = ("on", "settings")
+
+    def __init__(self, on: tuple[str, ...], settings: tuple[Setting, ...]) -> None:
+        self.on = on
+        self.settings = settings
+
+
+# -- readers of TOML values ------------------------------------------------------------------------
+
+
+def text(value: object) -> str:
+    """Return a line of text."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError("it takes one line of text, in quotes")
+    return value
+
+
+def switch(value: object) -> bool:
+    """Return true or false."""
+    if value is not True and value is not False:
+        raise ValueError("it takes true or false, without quotes")
+    return value
+
+
+def count(value: object) -> int:
+    """Return a whole number from 1 up."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1_000_000:
+        raise ValueError("it takes a whole number from 1 on, without quotes")
+    return value
+
+
+def period(value: object) -> int:
+    """Return a duration in ms that is not zero."""
+    return values.positive("" if isinstance(value, bool) else str(value))
+
+
+def events(value: object) -> tuple[str, ...]:
+    """Return words of telling.WORDS."""
+    found = value if isinstance(value, list) else [value]
+    for word in found:
+        if word not in telling.WORDS:
+            near = get_close_matches(str(word), telling.WORDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"write {', '.join(telling.EVENTS)}"
+            raise ValueError(f"{shown(str(word))} is no event; {hint}")
+    return tuple(found)
+
+
+def windows(value: object) -> list[dict[str, object]]:
+    """Return windows in which nothing is told: `{cron, for_ms, tz}` each."""
+    found = value if isinstance(value, list) else [value]
+    return [_window(one) for one in found]
+
+
+def _window(one: object) -> dict[str, object]:
+    from cronguard.config.schedule import LOCAL, Schedule  # noqa: PLC0415 - cronsim: 4 ms
+
+    example = 'write { cron = "0 2 * * sun", for = "4h" }'
+    if not isinstance(one, dict) or not {"cron", "for"} <= set(one) <= _MUTE_KEYS:
+        raise ValueError(f"a window has cron, for and perhaps tz; {example}")
+    cron, zone = str(one["cron"]), str(one.get("tz", LOCAL))
+    Schedule(cron, zone)
+    return {"cron": cron, "for_ms": period(one["for"]), "tz": zone}
