@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from cronguard.config import options as opt
 from cronguard.config.options import ConfigError
+from cronguard.config.reporters import of_job
 from cronguard.config.resolve import Settings, refuse_two_rules
 from cronguard.config.store import has_password
 from cronguard.core.lease import ttl_problem
@@ -38,12 +39,31 @@ def check(
     if files is not None:
         problems += [(problem.where, problem.text) for problem in files.problems]
         problems += _readable_passwords(files)
+        problems += _reporters(files)
     wrong = {problem.job for problem in files.problems} if files is not None else set()
     jobs = ["", *files.jobs] if files is not None else [""]
     for job in jobs:
         if None not in wrong and job not in wrong:
             problems += _together(settings, job)
     return (files.read if files is not None else []), list(dict.fromkeys(problems))
+
+
+def _reporters(files: Files) -> list[Problem]:
+    """Find what is wrong in sections of reporters, and in those that jobs change."""
+    pairs = [("", name) for name in files.reporters]
+    pairs += [(job, name) for job, changed in files.job_reporters.items() for name in changed]
+    for job, table in (("", files.defaults), *files.jobs.items()):
+        text, _ = table.get(opt.REPORT.name, ("", ""))
+        pairs += [(job, name) for name in text.split() if name != opt.REPORT.default]
+    found: list[Problem] = []
+    for job, name in pairs:
+        _, source = files.find(job, opt.REPORT.name) or ("", "")
+        try:
+            of_job([name], source, files, job)
+        except ConfigError as error:
+            where, _, text = str(error).partition(": ")
+            found.append((where, text))
+    return found
 
 
 def _variables(environ: Mapping[str, str]) -> list[Problem]:

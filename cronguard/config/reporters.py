@@ -27,8 +27,9 @@ from cronguard.core import telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from cronguard.config.files import Files
     from cronguard.config.reporter_rows import Kind, Setting
 
     Table = Mapping[str, tuple[object, str]]
@@ -57,6 +58,23 @@ class Target:
 
 
 # -- sections --------------------------------------------------------------------------------------
+
+
+def of_job(names: Iterable[str], source: str, files: Files | None, job: str) -> dict[str, Target]:
+    """Return the reporters *names* as *job* has them. *source* is who named them.
+
+    A type of ours needs no section. Raises: ConfigError.
+    """
+    sections = files.reporters if files is not None else {}
+    changes = files.job_reporters.get(job, {}) if files is not None else {}
+    found = {}
+    for name in names:
+        if name not in sections and name not in changes and name not in KINDS:
+            near = get_close_matches(name, [*sections, *KINDS], 1)
+            hint = f"did you mean {near[0]}?" if near else f"write a section [reporters.{name}]"
+            raise ConfigError(f"{source}: there is no reporter {name}; {hint}")
+        found[name] = target(name, sections.get(name, {}), changes.get(name, {}))
+    return found
 
 
 def target(name: str, section: Table, of_job: Table) -> Target:

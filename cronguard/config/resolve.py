@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cronguard.config.files import Files
+    from cronguard.config.reporters import Target
 
 BUILT_IN = "default"
 _HASH_BYTES = 4
@@ -138,13 +139,15 @@ class Settings:
 class Resolved:
     """What `run` is to do. `sources` names, for each option, who said its value.
 
-    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `period` that
-    of --once in ms, 0 where only the switch was said · `secrets` what no record or message may hold
-    · `state` the state folder, None if there is none.
+    `auto_timeout` the timeout is to be found out (spec.timeout is None until then) · `config` the
+    further file that was named, None without · `period` that of --once in ms, 0 where only the
+    switch was said · `secrets` what no record or message may hold · `state` the state folder, None
+    if there is none · `targets` the reporters that may be told.
     """
 
     __slots__ = (
         "auto_timeout",
+        "config",
         "debug",
         "dry_run",
         "period",
@@ -152,6 +155,7 @@ class Resolved:
         "sources",
         "spec",
         "state",
+        "targets",
     )
 
     def __init__(self, spec: JobSpec, settings: Settings, *, auto_timeout: bool = False) -> None:
@@ -164,6 +168,14 @@ class Resolved:
         self.period = spec.once if once and once[0] not in PLAIN_ONCE else 0
         self.debug = bool(settings.value(opt.DEBUG))
         self.dry_run = bool(settings.value(opt.DRY_RUN))
+        config = settings.raw(opt.CONFIG)
+        self.config = os.path.abspath(config[0]) if config else None
+        self.targets: dict[str, Target] = {}
+        if spec.report:
+            from cronguard.config.reporters import of_job  # noqa: PLC0415 - only with reporters
+
+            names, source = spec.report.split(), settings.sources[opt.REPORT.name]
+            self.targets = of_job(names, source, settings.files, spec.name)
 
 
 def from_argv(argv: list[str], environ: Mapping[str, str]) -> Resolved:
@@ -208,6 +220,10 @@ def _resolved(
     if auto_timeout:
         del said[opt.TIMEOUT.name]
     said |= fixed
+    if settings.value(opt.NO_REPORT):
+        said.pop(opt.REPORT.name, None)
+        refuse_report_and_none(settings)
+        settings.sources[opt.REPORT.name] = opt.NO_REPORT.flags[-1]
     spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
     _refuse_contradictions(spec, settings.sources)
     refuse_two_rules(settings)
@@ -302,6 +318,15 @@ def refuse_two_rules(settings: Settings) -> None:
         raise ConfigError(
             f"{zone[1]}: a time zone says nothing without a schedule; add --schedule, or leave it "
             "out"
+        )
+
+
+def refuse_report_and_none(settings: Settings) -> None:
+    """Refuse to be told of reporters and of none in one breath. Raises: ConfigError."""
+    if opt.REPORT.name in settings.flags:
+        raise ConfigError(
+            "both --report and --no-report are there; leave one of the two out, as the one says "
+            "who is told and the other that nobody is"
         )
 
 

@@ -21,7 +21,7 @@ class JobSpec:
 
     `once` is the period of its slots, 0 without; `schedule` is empty without one.
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
-    `lock` the names of further locks, in order, with spaces between.
+    `lock` the names of further locks, in order, with spaces between; so `report` of reporters.
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
@@ -42,6 +42,8 @@ class JobSpec:
         "once",
         "quiet",
         "replace",
+        "report",
+        "report_timeout",
         "retries",
         "retry_delay",
         "schedule",
@@ -89,6 +91,8 @@ class JobSpec:
         isolation: str = "auto",
         skip_exit_code: int = 0,
         quiet: bool = False,
+        report: str = "",
+        report_timeout: int = 5_000,
     ) -> None:
         self.name = name
         self.command = command
@@ -119,6 +123,8 @@ class JobSpec:
         self.isolation = isolation
         self.skip_exit_code = skip_exit_code
         self.quiet = quiet
+        self.report = report
+        self.report_timeout = report_timeout
 
 
 LOCK_MARK = "@"

@@ -164,7 +164,7 @@ def test_what_check_promises_is_the_arithmetic() -> None:
 
 ABOUT_COMMANDS = """
     kill_after signal retries retry_delay on_lease_lost stragglers dead_man isolation skip_exit_code
-    quiet
+    quiet report report_timeout
 """
 
 
