@@ -31,6 +31,14 @@ def shell() -> None:
     _leave(be_shell(sys.argv[1:]))
 
 
+def tell() -> None:
+    """Tell the reporters of a run: what `run` starts at its end, if there are any."""
+    guard_path()
+    from cronguard.reporters.process import main as tell_all  # noqa: PLC0415
+
+    _leave(tell_all(sys.argv[1:]))
+
+
 def _leave(status: int) -> None:
     """End at once: the interpreter need not be taken down (3 ms)."""
     import os  # noqa: PLC0415

@@ -292,6 +292,10 @@ def _name_shared(c: Context) -> str:
     )
 
 
+def _report_trouble(c: Context) -> str:
+    return f"{c.job}: {c.text('what')}."
+
+
 def _tls_unverified(c: Context) -> str:
     return (
         f"{c.job}: tls_verify=false: anyone on the way to {c.text('store')} can pose as it.\n"
@@ -331,6 +335,7 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _spill_failed,
         _odd_rule,
         _name_shared,
+        _report_trouble,
         _tls_unverified,
     )
 }

@@ -26,10 +26,14 @@ KEPT_SECONDS = 7 * 86_400
 KEPT_REPORTS = 1_000
 KEPT_BYTES = 32 << 20
 _RETRY_SECONDS = 0.02
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Waiting:
-    """One report that waits: its file, and what it says. `to` shrinks as it is told."""
+    """One report that waits: its file, and what it says. `to` shrinks as it is told.
+
+    One that could not be kept on this host has no file: `path` is empty.
+    """
 
     __slots__ = (
         "at",
@@ -72,6 +76,8 @@ class Waiting:
         Raises: OSError.
         """
         self.to = [other for other in self.to if other != name]
+        if not self.path:
+            return
         if not self.to:
             os.unlink(self.path)
             return
@@ -97,22 +103,32 @@ class Folder:
 
     def open(self, until: float) -> None:
         """Have the folder for ourselves, by *until* (monotonic seconds). Raises: Busy, OSError."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._lock = os.open(self.path, flags)
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    self.close()
-                    raise Busy from None
-                time.sleep(_RETRY_SECONDS)
-            else:
-                return
+        while not self._take():
+            if time.monotonic() >= until:
+                raise Busy
+            time.sleep(_RETRY_SECONDS)
+
+    def _take(self) -> bool:
+        """Lock the folder that is there now: an empty one goes, and another takes its place."""
+        number = os.open(self.path, _FLAGS)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(number), os.stat(self.path)):
+                number, self._lock = -1, number
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if number >= 0:
+                os.close(number)
+        return self._lock >= 0
 
     def close(self) -> None:
-        """Leave the folder to others."""
+        """Leave the folder to others; an empty one goes."""
         if self._lock >= 0:
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                pass
             os.close(self._lock)
             self._lock = -1
 

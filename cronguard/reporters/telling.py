@@ -14,7 +14,7 @@ from cronguard.reporters.contract import Never, NotNow, Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from cronguard.reporters.contract import Reporter
     from cronguard.reporters.spool import Waiting
@@ -65,8 +65,15 @@ def report_of(rule: rules.Rule, one: Waiting) -> Report | None:
     )
 
 
-def tell_all(waiting: list[Waiting], lines: Mapping[str, Line], until: float) -> list[str]:
+def tell_all(
+    waiting: list[Waiting],
+    lines: Mapping[str, Line],
+    until: float,
+    not_now: Collection[str] = (),
+) -> list[str]:
     """Tell what waits, by *until* (monotonic seconds); return what is to be said of it.
+
+    Reporters of *not_now* are known, and cannot be made: theirs stays.
 
     What is told, muted, unwanted, or never to be told is taken away; the rest stays.
     """
@@ -75,6 +82,8 @@ def tell_all(waiting: list[Waiting], lines: Mapping[str, Line], until: float) ->
     threads = []
     for name in names:
         mine = [one for one in waiting if name in one.to]
+        if name in not_now:
+            continue
         if name not in lines:
             said.append(f"{name}: there is no such reporter any more; its reports are let go")
             for one in mine:

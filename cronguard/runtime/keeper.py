@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.parts import Talk, Work
+    from cronguard.runtime.teller import Teller
 else:
     import _signal as signal
 
@@ -67,7 +68,9 @@ class Keeper:
         isolation_refused: str = "",
         schedule: Schedule | None = None,
         announced: dict[str, object] | None = None,
+        teller: Teller | None = None,
     ) -> None:
+        self.teller = teller
         self.schedule = schedule
         self.announced = announced
         self.run = run
@@ -112,6 +115,8 @@ class Keeper:
                 self._take_signals()
             for event in self.minder.events(now_ms()):
                 self._feed(event)
+                if self.teller is not None and isinstance(event, ev.Spawned):
+                    self._note_start(self.teller)
             self._tick()
             self._take_replies()
         return self.status
@@ -130,6 +135,8 @@ class Keeper:
         for number in self.minder.watches():
             poller.register(number, 1)
         moments = [self.run.wake_at(), self.minder.wake_at(), self._watch_at]
+        if self.teller is not None:
+            moments.append(self.teller.wake_at())
         if self.store is not None:
             for number, events in self.store.watches():
                 poller.register(number, events)
@@ -152,6 +159,9 @@ class Keeper:
             if self.store is not None:
                 self.store.watch_job(now)
 
+        if self.teller is not None and self.teller.is_due(now):
+            self.teller.tell_start()
+
     def _take_replies(self) -> None:
         if self._refusal is not None:
             why, self._refusal = self._refusal, None
@@ -167,6 +177,8 @@ class Keeper:
                     self.claim.rule, self.claim.slot_px = self.schedule.around(event.clock)
                 elif isinstance(event, ev.Granted):
                     self.token = event.token
+                    if self.teller is not None:
+                        self.teller.streak = event.failures
                 elif isinstance(event, ev.Closed):
                     self._store_closed = True
                 if self.status is None:
@@ -176,6 +188,8 @@ class Keeper:
         for number in signals.received(self.wake):
             if number != signal.SIGCHLD:
                 self._feed(ev.Signalled(number))
+            elif self.teller is not None:
+                self.teller.reap()
 
     # -- actions ----------------------------------------------------------------------------------
 
@@ -379,7 +393,9 @@ class Keeper:
         self.say("record_kept_nowhere", {"why": why})
 
     def finish(self) -> None:
-        """Do what need not hold the lock: the rest of the output, what waited for the store."""
+        """Do what need not hold the lock: reports, the rest of the output, what waited."""
+        if self.teller is not None:
+            self._tell_end(self.teller)
         while not self.output.finish(PATIENCE_MS):
             if set(signals.received(self.wake)) & STOP_SIGNALS:
                 break  # our own reader takes nothing, and somebody wants us gone
@@ -399,6 +415,25 @@ class Keeper:
             terminal.put_in_front(os.getpgrp())
         self.minder.dismiss()
         self.output.say_all(DRAIN_MS)
+        if self.teller is not None:
+            ended = self.run.ended_at or now_ms()
+            self.teller.wait(self.wake, ended + self.spec.report_timeout)
+            is_of_interest = self.run.outcome not in (records.SUCCEEDED, records.SKIPPED)
+            for what in dict.fromkeys(self.teller.said):
+                if is_of_interest or not self.spec.quiet:
+                    self.say("report_trouble", {"what": what})
+            self.output.say_all(DRAIN_MS)
+
+    def _note_start(self, teller: Teller) -> None:
+        if teller.wants_start():
+            now = now_ms()
+            teller.command_started(self._record(), self.wall.at(now), now)
+
+    def _tell_end(self, teller: Teller) -> None:
+        close, run = self._ended, self.run
+        record = (close and close.record) or self._record()
+        at = self.wall.at(run.ended_at or now_ms())
+        teller.tell_end(record, at, run.outcome or "", run.reason)
 
     def _tell_turns(self) -> None:
         """Say so if several commands take turns under the job's name on this host."""

@@ -11,7 +11,9 @@ from cronguard.core import exits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
+    from cronguard.core.spec import Claim
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.teller import Teller
 
 LAST_WORDS_MS = 1_000
 _PROCESSES = "See `ulimit -u`, and the limit of processes of its control group"
@@ -184,6 +186,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         isolation_refused=refusal,
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
+        teller=_teller(resolved, claim),
     )
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
@@ -191,6 +194,21 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     for why in plan.odd if plan else []:
         keeper.say("odd_rule", {"why": why})
     return keeper
+
+
+def _teller(resolved: Resolved, claim: Claim) -> Teller | None:
+    """Return who tells the reporters of the run, if it has any."""
+    if not resolved.targets:
+        return None
+    from cronguard.runtime.teller import Teller  # noqa: PLC0415  (only with reporters)
+
+    return Teller(
+        resolved.targets,
+        claim,
+        state=resolved.state,
+        config=resolved.config,
+        timeout=resolved.spec.report_timeout,
+    )
 
 
 def _isolation_refused(isolation: str) -> str:

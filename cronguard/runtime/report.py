@@ -33,7 +33,8 @@ def run_record(keeper: Keeper) -> str:
         "version": __version__,
     }
     if run.outcome is None:
-        facts["started_at"] = record.utc(wall.at(keeper.now()))
+        started = run.started_at if run.started_at is not None else keeper.now()
+        facts["started_at"] = record.utc(wall.at(started))
     else:
         _add_end(facts, keeper)
     return record.encode(record.complete(facts))

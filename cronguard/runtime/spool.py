@@ -12,6 +12,7 @@ from cronguard.core import report
 from cronguard.runtime.proof import make_private
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIES = 3
 
 
 def put(state: str, job: str, name: str, text: str) -> str:
@@ -19,10 +20,9 @@ def put(state: str, job: str, name: str, text: str) -> str:
     spool = os.path.join(state, report.FOLDER)
     make_private(spool)
     folder = os.path.join(spool, job)
-    os.makedirs(folder, 0o700, exist_ok=True)
     path = os.path.join(folder, name)
     unfinished = f"{path}.{os.getpid()}"
-    number = os.open(unfinished, _FLAGS, 0o600)
+    number = _open(folder, unfinished)
     try:
         try:
             data = text.encode("ascii")
@@ -35,3 +35,14 @@ def put(state: str, job: str, name: str, text: str) -> str:
         os.unlink(unfinished)
         raise
     return path
+
+
+def _open(folder: str, path: str) -> int:
+    """Open a new file in a folder that goes whenever it is empty. Raises: OSError."""
+    for _ in range(_TRIES):
+        os.makedirs(folder, 0o700, exist_ok=True)
+        try:
+            return os.open(path, _FLAGS, 0o600)
+        except FileNotFoundError:
+            continue
+    return os.open(path, _FLAGS, 0o600)

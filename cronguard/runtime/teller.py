@@ -1,0 +1,256 @@
+"""Starts who tells the reporters of a run, and waits for them within bounds. See reporters/.
+
+A report is written on this host before anybody is told (spool.py), so whatever becomes of the
+process that tells, of this one, or of the host, it is told later. Where it cannot be kept on this
+host it is handed on by a memory file, and has this one chance.
+
+The process gets no secret from here: it reads the configuration by itself. It stands in a process
+group of its own, and may not outlive its deadline by much: then it is killed, as is what it has
+started. Whatever happens to it, the run's exit status and its lock have been decided before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from select import POLLIN, poll
+
+from cronguard.core import record as records
+from cronguard.core import report, telling
+from cronguard.core.asking import STOP_SIGNALS
+from cronguard.runtime import signals
+from cronguard.runtime.clock import now_ms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from cronguard.config.reporters import Target
+    from cronguard.core.spec import Claim
+else:
+    import _signal as signal
+
+START_AFTER_MS = 200
+"""A command that ends sooner is not worth a process of its own for its start."""
+MERCY_MS = 300
+"""How much longer than it was given the process may take to leave."""
+CODE = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); "
+    "from cronguard.__main__ import tell; tell()"
+)
+_SAID_BYTES = 1 << 14
+
+
+class Teller:
+    """Tells the reporters *targets* of one run: at its start, when it warns, and at its end."""
+
+    def __init__(
+        self,
+        targets: dict[str, Target],
+        claim: Claim,
+        *,
+        state: str | None,
+        config: str | None,
+        timeout: int,
+    ) -> None:
+        self.targets = targets
+        self.claim = claim
+        self.state = state
+        self.config = config
+        self.timeout = timeout
+        self.streak: int | None = None
+        self.said: list[str] = []
+        self._start: tuple[str, int] | None = None
+        self._start_at: int | None = None
+        self._telling: dict[int, int] = {}
+
+    # -- what the loop asks -----------------------------------------------------------------------
+
+    def wants_start(self) -> bool:
+        """Tell whether anybody wants to hear that the command has started."""
+        return bool(self._wanted(telling.START, records.RUNNING, ""))
+
+    def command_started(self, record: str, at: int, now: int) -> None:
+        """Have the start told soon; *record* is the run's, *at* wall time in ms."""
+        if self._start is None:
+            self._start = record, at
+            self._start_at = now + START_AFTER_MS
+
+    def wake_at(self) -> int | None:
+        """Return when `is_due` will be true."""
+        return self._start_at
+
+    def is_due(self, now: int) -> bool:
+        """Tell whether the start is to be told now."""
+        return self._start_at is not None and now >= self._start_at
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    def tell_start(self) -> None:
+        """Tell that the command has started."""
+        self._begin(self._put_start())
+
+    def tell_warning(self, record: str, at: int, text: str) -> None:
+        """Tell that the run warns, and goes on."""
+        to = self._wanted(telling.WARNING, "", "")
+        if to:
+            self._begin(self._put(telling.WARNING, record, at, to, text))
+
+    def tell_end(self, record: str, at: int, outcome: str, reason: str) -> None:
+        """Tell how the run has ended, and what else waits on this host to be told."""
+        alone = []
+        if self._start_at is not None:
+            alone.append(self._put_start())
+        to = self._wanted("end", outcome, reason)
+        if to:
+            alone.append(self._put("end", record, at, to))
+        if alone or self._is_something_waiting():
+            self._begin("\n".join([text for text in alone if text]), others=True)
+
+    def wait(self, wake: int, until: int) -> None:
+        """Wait until all is told, *until* is past, or somebody wants us gone."""
+        poller = poll()
+        poller.register(wake, POLLIN)
+        while self._telling:
+            self.reap()
+            pause = until + MERCY_MS - now_ms()
+            if not self._telling or pause <= 0:
+                break
+            poller.poll(pause)
+            if set(signals.received(wake)) & STOP_SIGNALS:
+                break
+        for pid in list(self._telling):
+            self._end(pid)
+
+    def reap(self) -> None:
+        """Take leave of who has done its work."""
+        for pid in list(self._telling):
+            try:
+                gone, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # reaped with the rest of a guardian's orphans
+                gone, status = pid, 0
+            if gone:
+                self._hear(pid, os.waitstatus_to_exitcode(status))
+
+    # -- what they need ---------------------------------------------------------------------------
+
+    def _wanted(self, kind: str, outcome: str, reason: str) -> list[str]:
+        warns = kind == telling.WARNING
+        return [
+            name
+            for name, target in self.targets.items()
+            if telling.event_of(target.rule, outcome, reason, self.streak, warns=warns)
+        ]
+
+    def _put_start(self) -> str:
+        assert self._start is not None
+        self._start_at = None
+        record, at = self._start
+        to = self._wanted(telling.START, records.RUNNING, "")
+        return self._put(telling.START, record, at, to)
+
+    def _put(
+        self, kind: str, record: str, at: int, to: list[str], warning: str | None = None
+    ) -> str:
+        """Keep a report on this host; return it where that cannot be done."""
+        run_id = self.claim.owner.run_id
+        text = report.encode(
+            record,
+            kind=kind,
+            run_id=run_id,
+            job=self.claim.job,
+            namespace=self.claim.namespace,
+            streak=self.streak,
+            at=at,
+            to=to,
+            config=self.config,
+            warning=warning,
+        )
+        if self.state is None:
+            return text
+        from cronguard.runtime import spool  # noqa: PLC0415  (only when there is something to tell)
+
+        try:
+            spool.put(self.state, self.claim.job, report.file_name(at, run_id, kind), text)
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            self.said.append(f"a report cannot be kept on this host ({why}); it is tried once")
+            return text
+        return ""
+
+    def _is_something_waiting(self) -> bool:
+        try:
+            return self.state is not None and bool(os.listdir(f"{self.state}/{report.FOLDER}"))
+        except OSError:
+            return False
+
+    def _begin(self, unkept: str, *, others: bool = False) -> None:
+        """Start who tells what waits, and *unkept* reports, a line each."""
+        path = [entry for entry in sys.path if entry and "\n" not in entry]
+        until = now_ms() + self.timeout
+        words = [self.state or "-", self.claim.job, str(until), "others" if others else "alone"]
+        argv = [sys.executable, "-I", "-c", CODE, "\n".join(path), *words]
+        reader = writer = paper = -1
+        try:
+            reader, writer = os.pipe()
+            paper = _memory_file(unkept) if unkept else os.open("/dev/null", os.O_RDONLY)
+            actions = [
+                (os.POSIX_SPAWN_DUP2, paper, 0),
+                (os.POSIX_SPAWN_DUP2, writer, 1),
+                (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
+            ]
+            pid = os.posix_spawn(
+                sys.executable,
+                argv,
+                os.environ,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGTTOU, signal.SIGINT, signal.SIGTERM],
+            )
+        except (OSError, ValueError, TypeError) as error:
+            self.said.append(f"the reporters cannot be told now: {error}")
+            if reader >= 0:
+                os.close(reader)
+        else:
+            self._telling[pid] = reader
+        finally:
+            for number in (writer, paper):
+                if number >= 0:
+                    os.close(number)
+
+    def _end(self, pid: int) -> None:
+        """Kill who has not come to an end, and what it has started."""
+        try:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except OSError:
+            pass
+        self._hear(pid, -signal.SIGKILL)
+
+    def _hear(self, pid: int, status: int) -> None:
+        """Note what it said, or that it said nothing and failed."""
+        reader = self._telling.pop(pid)
+        os.set_blocking(reader, False)
+        try:
+            text = os.read(reader, _SAID_BYTES).decode("utf-8", "replace")
+        except BlockingIOError:  # something that it has started holds the other end
+            text = ""
+        os.close(reader)
+        self.said += [line for line in text.split("\n") if line]
+        if status and not text:
+            how = f"was killed ({-status})" if status < 0 else f"failed ({status})"
+            self.said.append(
+                f"the process that tells the reporters {how}; what it has not told is told with "
+                "the next run, or by `cronguard flush`"
+            )
+
+
+def _memory_file(text: str) -> int:
+    """Return a descriptor to read *text* from. Raises: OSError."""
+    number = os.memfd_create("cronguard-report")
+    data = text.encode("ascii")
+    while data:
+        data = data[os.write(number, data) :]
+    os.lseek(number, 0, os.SEEK_SET)
+    return number
