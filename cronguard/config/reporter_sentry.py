@@ -19,7 +19,7 @@ def owner(value: object) -> str:
     return text(value)
 
 
-def sentry_environment(value: object) -> str:
+def environment(value: object) -> str:
     """Return the name of an environment, as Sentry takes them."""
     found = text(value)
     if len(found) > 64 or set(found) & set("/ ") or found.lower() == "none":
@@ -27,7 +27,7 @@ def sentry_environment(value: object) -> str:
     return found
 
 
-def sentry_release(value: object) -> str:
+def release(value: object) -> str:
     """Return the name of a release, as Sentry takes them."""
     found = text(value)
     if len(found) > 200 or set(found) & {"/", "\\"} or found in (".", "..", "latest"):
@@ -37,8 +37,8 @@ def sentry_release(value: object) -> str:
 
 SETTINGS = (
     Setting("dsn", text, "", "The project's DSN. Default: SENTRY_DSN.", is_secret=True),
-    Setting("environment", sentry_environment, "", "Default: SENTRY_ENVIRONMENT, or production."),
-    Setting("release", sentry_release, "", "Default: SENTRY_RELEASE, or none."),
+    Setting("environment", environment, "", "Default: SENTRY_ENVIRONMENT, or production."),
+    Setting("release", release, "", "Default: SENTRY_RELEASE, or none."),
     Setting("monitor", text, "{job}", "The monitor's slug, with fields of the record."),
     Setting("margin", period, None, "How late a run may begin before it counts as missed."),
     Setting("max_runtime", period, None, "How long a run may last. Default: --timeout and 1m."),

@@ -75,6 +75,7 @@ class Sentry(Reporter):
         if not found:
             raise ValueError("it has no DSN; set dsn, dsn_file or SENTRY_DSN")
         try:
+            found.encode("ascii")
             dsn = Dsn(found)
             port = dsn.port
         except ValueError:  # its text has parts of the DSN

@@ -236,7 +236,8 @@ class Items:
 
     def output(self, report: Report) -> bytes:
         """Return what the run's output is known to be, to go with its event."""
-        return report.text("output_tail").encode() if self.settings.get("output", True) else b""
+        text = report.text("output_tail") if self.settings.get("output", True) else ""
+        return text.encode("utf-8", "replace")
 
 
 def _facts(report: Report) -> dict[str, object]:
