@@ -6,13 +6,10 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.process import reporting
-from tests.process.conftest import finish
 from tests.process.lab import Lab, is_alive, until
 from tests.process.reporting import Diary
 
@@ -21,54 +18,34 @@ RUN = ("run", "--name", "job", "--report", "diary")
 ILL = ("sleeps", "dies", "not-now", "raises")
 
 
-@pytest.fixture(scope="session")
-def python_with_plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter that has the plugin."""
-    return reporting.interpreter(tmp_path_factory.mktemp("plugin"))
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A lab on the embedded store: what is told does not depend on the store."""
-    place = Lab(tmp_path, f"sqlite://{tmp_path}/state/cronguard.db")
-    yield place
-    finish(place)
-
-
-@pytest.fixture
-def diary(lab: Lab, python_with_plugin: str) -> Diary:
-    """The plugin, told of everything."""
-    found = Diary(lab, python_with_plugin)
-    found.configure(on=ALL)
-    return found
-
-
-def test_start_and_end_are_told_once_and_in_order(lab: Lab, diary: Diary) -> None:
+def test_start_and_end_are_told_once_and_in_order(local: Lab, diary: Diary) -> None:
     """The start while the command runs; both with the run's id; the exit status is the child's."""
-    run = lab.start(*RUN, "--", *lab.python("import sys; sys.stdin.read(); sys.exit(3)"), stdin=-1)
+    run = local.start(
+        *RUN, "--", *local.python("import sys; sys.stdin.read(); sys.exit(3)"), stdin=-1
+    )
     until("the start is told", lambda: diary.events() == ["start"])
-    assert lab.records("job")[0]["outcome"] == "running"
+    assert local.records("job")[0]["outcome"] == "running"
     run.communicate(b"")
     assert run.returncode == 3
     start, end = diary.entries()
     assert (end["event"], end["failures"]) == ("failure", 1)
-    assert start["run_id"] == end["run_id"] == lab.records("job")[0]["run_id"]
+    assert start["run_id"] == end["run_id"] == local.records("job")[0]["run_id"]
     assert start["record"]["started_at"] == end["record"]["started_at"]  # type: ignore[index]
     assert end["record"]["exit_status"] == 3  # type: ignore[index]
     assert not diary.waiting()
 
 
-def test_a_short_command_takes_one_process_for_both(lab: Lab, diary: Diary) -> None:
+def test_a_short_command_takes_one_process_for_both(local: Lab, diary: Diary) -> None:
     """Its start is told with its end, before it."""
-    assert lab.call(*RUN, "--", "true").returncode == 0
+    assert local.call(*RUN, "--", "true").returncode == 0
     assert diary.events() == ["start", "success"]
     assert len(set(diary.asked())) == 1
 
 
-def test_a_skip_is_told_and_has_no_start(lab: Lab, diary: Diary) -> None:
+def test_a_skip_is_told_and_has_no_start(local: Lab, diary: Diary) -> None:
     """So is what keeps it from running."""
-    run = lab.start_ready("run", "--name", "job", "--", "sh", "-c", "echo ready; sleep 60")
-    assert lab.call(*RUN, "--", "true").returncode == 0
+    run = local.start_ready("run", "--name", "job", "--", "sh", "-c", "echo ready; sleep 60")
+    assert local.call(*RUN, "--", "true").returncode == 0
     (entry,) = diary.entries()
     assert entry["event"] == "skip"
     assert entry["record"]["reason"] == "held"  # type: ignore[index]
@@ -76,11 +53,11 @@ def test_a_skip_is_told_and_has_no_start(lab: Lab, diary: Diary) -> None:
     run.communicate()
 
 
-def test_after_and_changes_count_over_runs(lab: Lab, diary: Diary) -> None:
+def test_after_and_changes_count_over_runs(local: Lab, diary: Diary) -> None:
     """The second failure in a row is told, the third no more; then that it is over."""
     diary.configure(on=["failure", "recovery"], after=2, changes=True)
     for status in (1, 1, 1, 0, 0, 1):
-        lab.call(*RUN, "--", "sh", "-c", f"exit {status}")
+        local.call(*RUN, "--", "sh", "-c", f"exit {status}")
     assert [(entry["event"], entry["failures"]) for entry in diary.entries()] == [
         ("failure", 2),
         ("recovery", 3),
@@ -90,13 +67,13 @@ def test_after_and_changes_count_over_runs(lab: Lab, diary: Diary) -> None:
 @pytest.mark.parametrize("how", ILL)
 @pytest.mark.parametrize("status", [0, 7])
 def test_an_ill_reporter_changes_nothing_and_is_told_later_once(
-    lab: Lab, diary: Diary, how: str, status: int
+    local: Lab, diary: Diary, how: str, status: int
 ) -> None:
     """Exit status, output and lock are those of the command; the report comes with the next run."""
     diary.configure(on=["success", "failure"], key="c4nary-secret")
     diary.is_ill(how)
     arguments = ("--report-timeout", "400ms", "--", "sh", "-c", f"echo out; exit {status}")
-    ended = lab.call(*RUN, *arguments)
+    ended = local.call(*RUN, *arguments)
     assert (ended.returncode, ended.stdout) == (status, b"out\n")
     assert b"next run" in ended.stderr
     (kept,) = diary.waiting()
@@ -104,49 +81,49 @@ def test_an_ill_reporter_changes_nothing_and_is_told_later_once(
     assert "c4nary" not in kept.read_text()
     assert not diary.entries()
     diary.is_ill(how, ill=False)
-    assert lab.call(*RUN, "--", "true").returncode == 0
+    assert local.call(*RUN, "--", "true").returncode == 0
     assert [entry["record"]["exit_status"] for entry in diary.entries()] == [status, 0]  # type: ignore[index]
     assert not diary.waiting()
-    assert not (lab.state / "spool" / "job").exists()
+    assert not (local.state / "spool" / "job").exists()
 
 
-def test_who_will_never_be_told_is_named_once(lab: Lab, diary: Diary) -> None:
+def test_who_will_never_be_told_is_named_once(local: Lab, diary: Diary) -> None:
     """Its report goes, and nothing comes of it later."""
     diary.is_ill("never")
-    ended = lab.call(*RUN, "--", "true")
+    ended = local.call(*RUN, "--", "true")
     assert ended.returncode == 0
     assert b"diary: cannot be told: it is dead" in ended.stderr
     diary.is_ill("never", ill=False)
-    assert lab.call(*RUN, "--", "true").stderr == b""
+    assert local.call(*RUN, "--", "true").stderr == b""
     assert diary.events() == ["start", "success"]
 
 
-def test_a_type_that_cannot_be_loaded_is_no_trouble_of_the_job(lab: Lab, diary: Diary) -> None:
+def test_a_type_that_cannot_be_loaded_is_no_trouble_of_the_job(local: Lab, diary: Diary) -> None:
     """Neither is one that is not there; theirs wait until somebody corrects it."""
     diary.configure("[reporters.broken]\non = ['success']\n[reporters.nobody]\non = ['success']")
-    ended = lab.call(*RUN, "--report", "broken", "--report", "nobody", "--", "true")
+    ended = local.call(*RUN, "--report", "broken", "--report", "nobody", "--", "true")
     assert ended.returncode == 0
     assert b"broken: not told yet" in ended.stderr
     assert b"nobody: not told yet: there is no type nobody" in ended.stderr
     assert json.loads(diary.waiting()[0].read_text())["to"] == ["broken", "nobody"]
 
 
-def test_the_lock_is_free_while_the_reporters_are_told(lab: Lab, diary: Diary) -> None:
+def test_the_lock_is_free_while_the_reporters_are_told(local: Lab, diary: Diary) -> None:
     """The next run starts, though the one before is still telling."""
     diary.configure(on=["success"])
     diary.is_ill("sleeps")
-    run = lab.start(*RUN, "--report-timeout", "1m", "--", "true")
+    run = local.start(*RUN, "--report-timeout", "1m", "--", "true")
     until("it is telling", diary.asked)
-    assert lab.call("run", "--name", "job", "--no-report", "--", "true").returncode == 0
+    assert local.call("run", "--name", "job", "--no-report", "--", "true").returncode == 0
     run.terminate()
     assert run.wait() == 0
 
 
-def test_a_signal_ends_the_waiting_and_changes_nothing(lab: Lab, diary: Diary) -> None:
+def test_a_signal_ends_the_waiting_and_changes_nothing(local: Lab, diary: Diary) -> None:
     """Who has told systemd to stop us waits no longer than it must; the report is not lost."""
     diary.configure(on=["failure"])
     diary.is_ill("sleeps")
-    run = lab.start(*RUN, "--report-timeout", "1m", "--", "sh", "-c", "exit 5")
+    run = local.start(*RUN, "--report-timeout", "1m", "--", "sh", "-c", "exit 5")
     until("it is telling", diary.asked)
     run.terminate()
     assert run.wait() == 5
@@ -154,27 +131,27 @@ def test_a_signal_ends_the_waiting_and_changes_nothing(lab: Lab, diary: Diary) -
     assert len(diary.waiting()) == 1
 
 
-def test_a_killed_keeper_loses_no_report(lab: Lab, diary: Diary) -> None:
+def test_a_killed_keeper_loses_no_report(local: Lab, diary: Diary) -> None:
     """It wrote it down first; the next run tells it, though nobody else knows of it."""
     diary.configure(on=["failure"])
     diary.is_ill("sleeps")
-    run = lab.start(*RUN, "--report-timeout", "1m", "--", "sh", "-c", "exit 5")
+    run = local.start(*RUN, "--report-timeout", "1m", "--", "sh", "-c", "exit 5")
     until("it is telling", diary.asked)
     run.kill()
     run.wait()
     os.kill(diary.asked()[0], signal.SIGKILL)
     diary.is_ill("sleeps", ill=False)
-    lab.call(*RUN, "--", "sh", "-c", "exit 6")
+    local.call(*RUN, "--", "sh", "-c", "exit 6")
     assert [entry["record"]["exit_status"] for entry in diary.entries()] == [5, 6]  # type: ignore[index]
 
 
-def test_what_waits_for_other_jobs_is_told_too(lab: Lab, diary: Diary) -> None:
+def test_what_waits_for_other_jobs_is_told_too(local: Lab, diary: Diary) -> None:
     """A job that runs once a month is not the one to wait for."""
     diary.is_ill("not-now")
-    lab.call("run", "--name", "monthly", "--report", "diary", "--", "true")
+    local.call("run", "--name", "monthly", "--report", "diary", "--", "true")
     assert len(diary.waiting("monthly")) == 2
     diary.is_ill("not-now", ill=False)
-    lab.call(*RUN, "--", "true")
+    local.call(*RUN, "--", "true")
     told = [(entry["job"], entry["event"]) for entry in diary.entries()]
     assert sorted(told) == sorted(
         (job, event) for job in ("job", "monthly") for event in ("start", "success")
@@ -182,38 +159,39 @@ def test_what_waits_for_other_jobs_is_told_too(lab: Lab, diary: Diary) -> None:
     assert told.index(("monthly", "start")) < told.index(("monthly", "success"))
 
 
-def test_a_state_folder_that_takes_nothing_still_lets_it_be_told(lab: Lab, diary: Diary) -> None:
+def test_a_state_folder_that_takes_nothing_still_lets_it_be_told(local: Lab, diary: Diary) -> None:
     """The report has its one chance; that it was not kept is said."""
-    lab.env["CRONGUARD_STORE"] = f"sqlite://{lab.folder}/elsewhere.db"
-    lab.state.write_text("a file, and no folder")
-    ended = lab.call(*RUN, "--", "true")
+    local.env["CRONGUARD_STORE"] = f"sqlite://{local.folder}/elsewhere.db"
+    local.state.write_text("a file, and no folder")
+    ended = local.call(*RUN, "--", "true")
     assert ended.returncode == 0, ended.stderr
     assert b"cannot be kept on this host" in ended.stderr
     assert diary.events() == ["start", "success"]
 
 
-def test_no_secret_is_in_argv_or_environment_of_who_tells(lab: Lab, diary: Diary) -> None:
+def test_no_secret_is_in_argv_or_environment_of_who_tells(local: Lab, diary: Diary) -> None:
     """It reads the configuration by itself."""
-    secret = lab.folder / "secret"
+    secret = local.folder / "secret"
     secret.write_text("c4nary-secret\n")
     secret.chmod(0o600)
     diary.configure(on=["success"], key="c4nary-secret")
     diary.is_ill("sleeps")
-    run = lab.start(*RUN, "--report-timeout", "1m", "--", "true")
-    (pid,) = until("it is telling", diary.asked)  # type: ignore[misc]
+    run = local.start(*RUN, "--report-timeout", "1m", "--", "true")
+    until("it is telling", diary.asked)
+    (pid,) = diary.asked()
     for name in ("cmdline", "environ"):
         assert b"c4nary" not in Path(f"/proc/{pid}/{name}").read_bytes()
     run.terminate()
     run.communicate()
 
 
-def test_no_reporter_no_process(lab: Lab, diary: Diary) -> None:
+def test_no_reporter_no_process(local: Lab, diary: Diary) -> None:
     """What nobody wants to hear of starts nothing; neither does --no-report."""
     diary.configure("[defaults]\nreport = ['diary']", on=["failure"])
-    assert lab.call("run", "--name", "job", "--", "true").returncode == 0
-    assert lab.call("run", "--name", "job", "--no-report", "--", "false").returncode == 1
-    assert not (lab.state / "spool").exists()
-    assert lab.call("run", "--name", "job", "--", "false").returncode == 1
+    assert local.call("run", "--name", "job", "--", "true").returncode == 0
+    assert local.call("run", "--name", "job", "--no-report", "--", "false").returncode == 1
+    assert not (local.state / "spool").exists()
+    assert local.call("run", "--name", "job", "--", "false").returncode == 1
     assert diary.events() == ["failure"]
 
 
@@ -226,11 +204,11 @@ def test_no_reporter_no_process(lab: Lab, diary: Diary) -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(
-    lab: Lab, diary: Diary, arguments: tuple[str, ...], words: bytes
+    local: Lab, diary: Diary, arguments: tuple[str, ...], words: bytes
 ) -> None:
     """The command does not run."""
-    ended = lab.call("run", "--name", "job", *arguments, "--", "touch", str(lab.folder / "ran"))
+    ended = local.call("run", "--name", "job", *arguments, "--", "touch", str(local.folder / "ran"))
     assert ended.returncode == 125
     assert words in ended.stderr
-    assert not (lab.folder / "ran").exists()
+    assert not (local.folder / "ran").exists()
     assert not diary.entries()
