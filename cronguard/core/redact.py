@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MASK = "***"
 _SPACE = " \t\r\n;&|()"
 _WORDS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "api_key")
+HINTS = (
+    *_WORDS, "access_key", "access-key", "accesskey", "private", "_pwd", "authorization", "cookie",
+    "bearer ", "akia", "asia", "gh", "github_", "glpat-", "xox", "xapp-", "_live_", "sk-", "aiza",
+    "npm_", "pypi-", "hf_", "dop_v1_", "sg.", "eyj",
+)  # fmt: skip
+"""A text without any of them has nothing that telltale.py would find."""
+_ENDS = (
+    "password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "access_key",
+    "secret_key", "private_key", "encryption_key", "_pwd", "_pass", "dsn",
+)  # fmt: skip
+"""A variable or an option whose name ends so has a secret for its value."""
+_OWN = "CRONGUARD_TOKEN"
+_LEAST_KNOWN = 6
+_PLAIN = frozenset(("enabled", "disabled", "default", "required", "optional"))
 
 
 def command(argv: list[str], secrets: tuple[str, ...] = ()) -> list[str]:
@@ -71,24 +89,74 @@ def text(value: str, secrets: tuple[str, ...] = ()) -> str:
     for secret in secrets:
         if len(secret) > 3:
             value = value.replace(secret, MASK)
-    return mask_urls(value) if "://" in value else value
+    if "://" in value:
+        value = mask_urls(value)
+    lower = value.lower()
+    for hint in HINTS:
+        if hint in lower:
+            from cronguard.core.telltale import mask  # noqa: PLC0415 - most texts need it not
+
+            return mask(value)
+    return value
+
+
+def known(environ: Iterable[tuple[str, str]], argv: list[str]) -> tuple[str, ...]:
+    """Return the secrets that a command is given, the longest first, to be masked by value.
+
+    By the names of variables and of options, and out of URLs. What is shorter than 6 letters, or a
+    plain word, would mask half of a text, and is left.
+    """
+    found: set[str] = set()
+    for name, value in environ:
+        if name != _OWN and name.lower().endswith(_ENDS):
+            found.add(value)
+        if "://" in value:
+            found.update(_of_urls(value))
+    is_next = False
+    for arg in argv:
+        name, equals, value = arg.partition("=")
+        if is_next and arg[:1] != "-":
+            found.add(arg)
+        is_secret = " " not in name and name.lower().replace("-", "_").endswith(_ENDS)
+        is_next = is_secret and not equals and name[:2] == "--"
+        if is_secret and equals:
+            found.add(value)
+        if "://" in arg:
+            found.update(_of_urls(arg))
+    good = [one for one in found if len(one) >= _LEAST_KNOWN and one.lower() not in _PLAIN]
+    return tuple(sorted(good, key=len, reverse=True))
+
+
+def _of_urls(value: str) -> list[str]:
+    """Return the passwords that `mask_urls` would mask in *value*."""
+    found = []
+    for piece in value.split("://")[1:]:
+        password = _userinfo(piece)[0].partition(":")[2]
+        if password and password != MASK:
+            found.append(password)
+    return found
 
 
 def mask_urls(value: str) -> str:
     """Mask the password of each `scheme://user:password@host` in *value*."""
     pieces = value.split("://")
     for i, piece in enumerate(pieces[1:], 1):
-        end = len(piece)
-        for stop in " \t\r\n/?#'\"<>":
-            at = piece.find(stop)
-            if at >= 0:
-                end = min(end, at)
-        authority, rest = piece[:end], piece[end:]
-        userinfo, at_sign, host = authority.rpartition("@")
-        if at_sign and ":" in userinfo:
+        userinfo, rest = _userinfo(piece)
+        if ":" in userinfo:
             user = userinfo.partition(":")[0]
-            pieces[i] = f"{user}:{MASK}@{host}{rest}"
+            pieces[i] = f"{user}:{MASK}@{rest}"
     return "://".join(pieces)
+
+
+def _userinfo(piece: str) -> tuple[str, str]:
+    """Return what stands before, and behind, the last `@` of the authority at *piece*'s start."""
+    end = len(piece)
+    for stop in " \t\r\n/?#'\"<>":
+        at = piece.find(stop, 0, end)
+        if at >= 0:
+            end = at
+    userinfo, at_sign, host = piece[:end].rpartition("@")
+    return (userinfo, host + piece[end:]) if at_sign else ("", piece)
 
 
 def _hints_at_secret(arg: str) -> bool:

@@ -82,7 +82,11 @@ def title(report: Report) -> str:
         return printable(f"{report.job}: {report.warning or 'it warns'}", _TITLE)
     if outcome == records.FAILED:
         number, status = report.number("signal"), report.number("exit_status")
-        how = f"was killed by signal {signal_name(number)}" if number else f"failed ({status})"
+        how = (
+            f"was killed by signal {signal_name(number)}"
+            if number
+            else f"failed with status {status}"
+        )
     else:
         how = _TITLES.get(outcome, f"ended: {outcome}")
     took = report.number("duration_ms")

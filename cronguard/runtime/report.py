@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cronguard import __version__
 from cronguard.core import record, redact
 
@@ -14,13 +16,15 @@ if TYPE_CHECKING:
 def run_record(keeper: Keeper) -> str:
     """Return the encoded record as of now: of a run that starts, or of one that has ended."""
     run, owner, wall = keeper.run, keeper.claim.owner, keeper.wall
+    command = keeper.spec.command
+    secrets = keeper.secrets + redact.known(os.environ.items(), command)
     facts: dict[str, object] = {
         "job": keeper.spec.name,
         "run_id": owner.run_id,
         "host": redact.text(owner.host),
         "user": redact.text(owner.user),
         "pid": owner.pid,
-        "command": redact.command(keeper.spec.command, keeper.secrets),
+        "command": redact.command(command, secrets),
         "attempt": run.attempt,
         "attempts": _attempts(keeper) if keeper.spec.retries else None,
         "timeout_ms": keeper.spec.timeout,
@@ -28,7 +32,7 @@ def run_record(keeper: Keeper) -> str:
         "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
-        "reason": redact.text(run.reason, keeper.secrets) or None,
+        "reason": redact.text(run.reason, secrets) or None,
         "store": keeper.label,
         "version": __version__,
     }
@@ -36,11 +40,11 @@ def run_record(keeper: Keeper) -> str:
         started = run.started_at if run.started_at is not None else keeper.now()
         facts["started_at"] = record.utc(wall.at(started))
     else:
-        _add_end(facts, keeper)
+        _add_end(facts, keeper, secrets)
     return record.encode(record.complete(facts))
 
 
-def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
+def _add_end(facts: dict[str, object], keeper: Keeper, secrets: tuple[str, ...]) -> None:
     run, wall = keeper.run, keeper.wall
     ended = run.ended_at if run.ended_at is not None else keeper.now()
     facts["ended_at"] = record.utc(wall.at(ended))
@@ -67,7 +71,7 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
     if keeper.output.is_captured:
         capture = keeper.output.capture
         facts["output_bytes"] = capture.total
-        facts["output_tail"] = redact.text(capture.text(), keeper.secrets)
+        facts["output_tail"] = redact.text(capture.text(), secrets)
 
 
 def _attempts(keeper: Keeper) -> list[dict[str, object]]:

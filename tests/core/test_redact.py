@@ -93,3 +93,28 @@ def test_known_secrets_are_masked_wherever_they_stand() -> None:
 def test_urls(before: str, after: str) -> None:
     """The password goes, user and host stay."""
     assert redact.mask_urls(before) == after
+
+
+def test_s1_o5_secrets_are_known_by_the_names_of_variables_and_options() -> None:
+    """S1, O5: so that they are masked by value, wherever the command writes them."""
+    environ = {
+        "PGPASSWORD": "canary-1",
+        "AWS_SECRET_ACCESS_KEY": "canary-22",
+        "MYSQL_PWD": "canary-3",
+        "SENTRY_DSN": "https://canary-4@h/1",
+        "DATABASE_URL": "postgres://me:canary-5@h/db",
+        "PWD": "/srv/here",
+        "PASSWORD_FILE": "/run/secrets/x",
+        "SHORT_TOKEN": "abc",
+        "REQUIRE_TOKEN": "required",
+        "CRONGUARD_TOKEN": "1795710953050",
+        "HOME": "/home/me",
+    }
+    argv = ["tool", "--token", "canary-6", "--api-key=canary-7", "-v", "amqp://u:canary-8@h"]
+    found = redact.known(environ.items(), [*argv, "--secret", "--all", "x password=y"])
+    assert sorted(found) == sorted(
+        ["canary-1", "canary-22", "canary-3", "https://canary-4@h/1"]
+        + [f"canary-{number}" for number in (5, 6, 7, 8)]
+    )
+    assert found[0] == "https://canary-4@h/1", "the longest first: one may be part of another"
+    assert "canary" not in redact.text(" ".join([*environ.values(), *argv]), found)

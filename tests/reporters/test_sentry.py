@@ -273,7 +273,7 @@ def test_a_failure_is_an_event_with_its_output(relay: Relay) -> None:
     assert [kind for kind, _ in relay.items] == ["check_in", "event", "attachment"]
     (event,) = relay.of_type("event")
     assert event["fingerprint"] == ["cronguard", "backup", "failed"]
-    assert event["logentry"] == {"formatted": "backup failed (3): a\\nreason"}
+    assert event["logentry"] == {"formatted": "backup failed with status 3: a\\nreason"}
     assert event["timestamp"] == records.utc(END)
     assert event["level"] == "error"
     assert (event["server_name"], event["environment"]) == ("web-3", "staging")
