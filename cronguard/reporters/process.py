@@ -34,13 +34,17 @@ _AWAY_SECONDS = 0.1
 _NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 
 
-def main(arguments: list[str]) -> int:
-    """Tell what the arguments at the head of this file say; return an exit status."""
+def main(arguments: list[str], said: str = "") -> int:
+    """Tell what the arguments at the head of this file say; return an exit status.
+
+    *said* is to be said beside what comes of it.
+    """
     state, job, deadline, whose = arguments
     ours = _be_modest()
     left = int(deadline) / 1000 - time.clock_gettime(time.CLOCK_BOOTTIME)
     until = time.monotonic() + left - _AWAY_SECONDS
     teller = Teller(os.environ)
+    teller.said += [said] if said else []
     handed = _handed_over()
     if handed:
         teller.tell(handed, until)

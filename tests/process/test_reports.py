@@ -212,3 +212,16 @@ def test_what_is_wrong_is_said_before_anything_starts(
     assert words in ended.stderr
     assert not (local.folder / "ran").exists()
     assert not diary.entries()
+
+
+def test_an_abandoned_run_is_told_by_the_one_after_it(local: Lab, diary: Diary) -> None:
+    """Its keeper could not: it is told once, before the run that found it, and is a failure."""
+    diary.configure(on=["failure", "recovery"])
+    for _ in range(2):
+        run = local.start_ready(*RUN, "--wait", "1m", "--", "sh", "-c", "echo ready; sleep 60")
+        run.kill()
+        run.wait()
+    for _ in range(2):
+        assert local.call(*RUN, "--wait", "1m", "--", "true").returncode == 0
+    outcomes = [(one["record"]["outcome"], one["failures"]) for one in diary.entries()]  # type: ignore[index]
+    assert outcomes == [("abandoned", 1), ("abandoned", 2), ("succeeded", 2)]
