@@ -68,7 +68,7 @@ def spell(option: Option, value: object) -> str:
         return signal_name(value)
     if option.metavar == "N":
         return str(value)
-    if option in (opt.ONCE, opt.SCHEDULE, opt.LOCK) and not value:
+    if option in (opt.ONCE, opt.SCHEDULE, opt.LOCK, opt.REPORT, opt.REDACT) and not value:
         return option.default
     if value is None:
         return "forever" if option is opt.WAIT else "none"

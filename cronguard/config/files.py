@@ -300,7 +300,7 @@ def _as_text(option: Option, value: object) -> str:
         if option.is_switch or option.may_be_bare:
             return "true" if value else "false"
     elif option.is_many and isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return " ".join([_as_text(option, one) for one in value]) or option.default
+        return option.between.join([_as_text(option, one) for one in value]) or option.default
     elif isinstance(value, str) and not option.is_switch:
         if value.isprintable():
             return value

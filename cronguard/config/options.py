@@ -22,11 +22,12 @@ class Option:
     """One option. `metavar` is empty for a switch, which takes no value on the command line.
 
     `flags` short before long, none for what files and variables alone may say · `in_files`
-    whether it has a TOML key · `is_many` whether each time that it is said adds to the others ·
-    `read` turns text to the value, or raises ValueError.
+    whether it has a TOML key · `is_many` whether each time that it is said adds to the others, with
+    `between` in between · `read` turns text to the value, or raises ValueError.
     """
 
     __slots__ = (
+        "between",
         "choices",
         "default",
         "flags",
@@ -51,12 +52,14 @@ class Option:
         variable: bool = True,
         in_files: bool = True,
         is_many: bool = False,
+        between: str = " ",
     ) -> None:
         self.name = name
         self.flags = flags.split()
         self.variable = "CRONGUARD_" + name.upper() if variable else ""
         self.in_files = in_files
         self.is_many = is_many
+        self.between = between
         self.metavar = metavar
         self.choices = () if read else tuple(metavar.split("|"))
         self.read = read or self._choose
@@ -235,6 +238,12 @@ REPORT_TIMEOUT = Option(
     "How long to wait, when the command has ended, until the reporters are told. What is not told "
     "by then is kept on this host, and told with the next run or `cronguard flush`.",
 )  # fmt: skip
+REDACT = Option(
+    "redact", "", "REGEX", values.patterns, "none",
+    "Regular expressions, a list of them in files, a line each in the variable: what they match in "
+    "a word of the command, in a reason, a warning or the output is neither recorded nor told.",
+    is_many=True, between="\n",
+)  # fmt: skip
 SHELL = Option(
     "shell", "--shell", "TEXT", values.plain, "",
     "Run this text with /bin/sh, in place of a command after --.",
@@ -260,17 +269,17 @@ OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
     REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY,
     ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION,
-    SKIP_EXIT_CODE, QUIET, REPORT, NO_REPORT, REPORT_TIMEOUT, SHELL, CONFIG, DRY_RUN, DEBUG,
+    SKIP_EXIT_CODE, QUIET, REPORT, NO_REPORT, REPORT_TIMEOUT, REDACT, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
     NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ,
     FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT,
     MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
-    REPORT, REPORT_TIMEOUT,
+    REPORT, REPORT_TIMEOUT, REDACT,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""
 OF_CODE = (
     NAMESPACE, TIMEOUT, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD,
-    JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS,
+    JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, REDACT,
 )  # fmt: skip
 """What of these counts for Python code under a lease; the others are about commands."""

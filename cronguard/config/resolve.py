@@ -72,7 +72,7 @@ class Settings:
         """Return (text, source) of what was said last and strongest, or None."""
         said = self.flags.get(option.name)
         if said:
-            return " ".join(said) if option.is_many else said[-1], option.flags[-1]
+            return option.between.join(said) if option.is_many else said[-1], option.flags[-1]
         text = self.environ.get(option.variable, "") if option.variable else ""
         if text:
             return text, option.variable

@@ -222,6 +222,16 @@ def names(text: str) -> str:
     return " ".join(found)
 
 
+def patterns(text: str) -> str:
+    """Return regular expressions, a line each; nothing for `none`."""
+    if text == "none":
+        return ""
+    from cronguard.core.patterns import refuse_bad  # noqa: PLC0415 - re costs 8 ms; only with them
+
+    refuse_bad(text)
+    return text
+
+
 PLAIN_ONCE = frozenset(("true", "yes", "on"))
 """The switch without its period: that of the schedule, or a minute."""
 

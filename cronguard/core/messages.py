@@ -292,6 +292,15 @@ def _name_shared(c: Context) -> str:
     )
 
 
+def _redact_failed(c: Context) -> str:
+    return (
+        f"{c.job}: a text is not in the record, as redact could not be done on it: "
+        f"{c.text('why')}.\n"
+        "  Nothing that it would have hidden is kept. Correct the pattern in redact / "
+        "CRONGUARD_REDACT."
+    )
+
+
 def _report_trouble(c: Context) -> str:
     return f"{c.job}: {c.text('what')}."
 
@@ -335,6 +344,7 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _spill_failed,
         _odd_rule,
         _name_shared,
+        _redact_failed,
         _report_trouble,
         _tls_unverified,
     )

@@ -22,6 +22,7 @@ class JobSpec:
     `once` is the period of its slots, 0 without; `schedule` is empty without one.
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
     `lock` the names of further locks, in order, with spaces between; so `report` of reporters.
+    `redact` regular expressions, a line each.
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
@@ -41,6 +42,7 @@ class JobSpec:
         "on_store_error",
         "once",
         "quiet",
+        "redact",
         "replace",
         "report",
         "report_timeout",
@@ -93,6 +95,7 @@ class JobSpec:
         quiet: bool = False,
         report: str = "",
         report_timeout: int = 5_000,
+        redact: str = "",
     ) -> None:
         self.name = name
         self.command = command
@@ -125,6 +128,7 @@ class JobSpec:
         self.quiet = quiet
         self.report = report
         self.report_timeout = report_timeout
+        self.redact = redact
 
 
 LOCK_MARK = "@"

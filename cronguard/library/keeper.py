@@ -34,6 +34,7 @@ from cronguard.runtime.claims import claim_of, plan_of, refuse_wrong_address
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.identity import this_run
 from cronguard.runtime.keeper import Keeper
+from cronguard.runtime.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,7 @@ class BlockKeeper(Keeper):
             secrets=resolved.secrets,
             schedule=plan.schedule if plan else None,
             announced=plan.announced if plan else None,
+            redaction=Redaction(spec.redact) if spec.redact else None,
         )
         self._auto_timeout = resolved.auto_timeout
         for why in plan.odd if plan else []:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.parts import Talk, Work
+    from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
 else:
     import _signal as signal
@@ -69,7 +70,9 @@ class Keeper:
         schedule: Schedule | None = None,
         announced: dict[str, object] | None = None,
         teller: Teller | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
+        self.redaction = redaction
         self.teller = teller
         self.schedule = schedule
         self.announced = announced
@@ -363,7 +366,11 @@ class Keeper:
     def _record(self) -> str:
         from cronguard.runtime.report import run_record  # noqa: PLC0415
 
-        return run_record(self)
+        record = run_record(self)
+        if self.redaction is not None and self.redaction.trouble:
+            self.say("redact_failed", {"why": self.redaction.trouble})
+            self.redaction.trouble = ""
+        return record
 
     def _closing(self, *, release: bool, forget_slot: bool) -> contract.Close:
         self.output.finish(DRAIN_MS)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
     from cronguard.core.spec import Claim
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
 
 LAST_WORDS_MS = 1_000
@@ -187,6 +188,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
         teller=_teller(resolved, claim),
+        redaction=_redaction(spec.redact),
     )
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
@@ -211,6 +213,15 @@ def _teller(resolved: Resolved, claim: Claim) -> Teller | None:
         store=resolved.spec.store,
         secrets=resolved.secrets,
     )
+
+
+def _redaction(patterns: str) -> Redaction | None:
+    """Return who applies the user's own patterns to what is recorded, if there are any."""
+    if not patterns:
+        return None
+    from cronguard.runtime.redaction import Redaction  # noqa: PLC0415  (only when asked for)
+
+    return Redaction(patterns)
 
 
 def _isolation_refused(isolation: str) -> str:

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 def run_record(keeper: Keeper) -> str:
     """Return the encoded record as of now: of a run that starts, or of one that has ended."""
     run, owner, wall = keeper.run, keeper.claim.owner, keeper.wall
-    command = keeper.spec.command
-    secrets = keeper.secrets + redact.known(os.environ.items(), command)
+    command = kept(keeper, redact.command(keeper.spec.command, _secrets(keeper)), again=True)
+    tail = _tail(keeper)
+    reason, tail_kept = kept(keeper, [run.reason, tail or ""])
     facts: dict[str, object] = {
         "job": keeper.spec.name,
         "run_id": owner.run_id,
         "host": redact.text(owner.host),
         "user": redact.text(owner.user),
         "pid": owner.pid,
-        "command": redact.command(command, secrets),
+        "command": command,
         "attempt": run.attempt,
         "attempts": _attempts(keeper) if keeper.spec.retries else None,
         "timeout_ms": keeper.spec.timeout,
@@ -32,7 +33,7 @@ def run_record(keeper: Keeper) -> str:
         "schedule": keeper.announced,
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
-        "reason": redact.text(run.reason, secrets) or None,
+        "reason": reason or None,
         "store": keeper.label,
         "version": __version__,
     }
@@ -40,11 +41,35 @@ def run_record(keeper: Keeper) -> str:
         started = run.started_at if run.started_at is not None else keeper.now()
         facts["started_at"] = record.utc(wall.at(started))
     else:
-        _add_end(facts, keeper, secrets)
+        _add_end(facts, keeper)
+        if tail is not None:
+            facts["output_bytes"] = keeper.output.capture.total
+            facts["output_tail"] = tail_kept
     return record.encode(record.complete(facts))
 
 
-def _add_end(facts: dict[str, object], keeper: Keeper, secrets: tuple[str, ...]) -> None:
+def kept(keeper: Keeper, texts: list[str], *, again: bool = False) -> list[str]:
+    """Return *texts* as they may be kept and told: without secrets, and what --redact matches.
+
+    *again* says that the same ones will come again: they need not be looked at twice.
+    """
+    secrets = _secrets(keeper)
+    clean = [redact.text(text, secrets) for text in texts]
+    return clean if keeper.redaction is None else keeper.redaction.applied(clean, again=again)
+
+
+def _secrets(keeper: Keeper) -> tuple[str, ...]:
+    return keeper.secrets + redact.known(os.environ.items(), keeper.spec.command)
+
+
+def _tail(keeper: Keeper) -> str | None:
+    """Return what is known of the output, once the run has ended; None without any."""
+    run, output = keeper.run, keeper.output
+    has_one = run.outcome is not None and run.started_at is not None and output.is_captured
+    return output.capture.text() if has_one else None
+
+
+def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
     run, wall = keeper.run, keeper.wall
     ended = run.ended_at if run.ended_at is not None else keeper.now()
     facts["ended_at"] = record.utc(wall.at(ended))
@@ -68,10 +93,6 @@ def _add_end(facts: dict[str, object], keeper: Keeper, secrets: tuple[str, ...])
         facts["cpu_system_ms"] = system_us // 1000
         facts["max_rss_bytes"] = rss_kb * 1024
         facts["stragglers"] = run.stragglers
-    if keeper.output.is_captured:
-        capture = keeper.output.capture
-        facts["output_bytes"] = capture.total
-        facts["output_tail"] = redact.text(capture.text(), secrets)
 
 
 def _attempts(keeper: Keeper) -> list[dict[str, object]]:
