@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cronguard.admin.metrics_table import COUNTER, HISTOGRAM, TABLE
+from cronguard.core.metrics import COUNTER, HISTOGRAM, TABLE
 from tests.shape import source
 
 from .seeds import Seeds
