@@ -10,6 +10,7 @@ from cronguard.config.reporter_rows import (
     Setting,
     count,
     events,
+    folder,
     period,
     switch,
     text,
@@ -49,7 +50,12 @@ KINDS: dict[str, Kind] = {
     ),
     "prometheus": Kind(
         ALL,
-        (*HTTP,),
+        (
+            Setting("textfile", folder, "", "A folder to write metrics to, a file for each job."),
+            Setting("pushgateway", text, "", "A Pushgateway: https://HOST:9091.", is_secret=True),
+            Setting("instance", text, "", "The Pushgateway's group beside the job, as {host}."),
+            *HTTP,
+        ),
     ),
     "statsd": Kind(
         ENDS,

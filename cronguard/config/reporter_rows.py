@@ -60,6 +60,14 @@ def text(value: object) -> str:
     return value
 
 
+def folder(value: object) -> str:
+    """Return the path of a folder, from the root on."""
+    path = text(value)
+    if path[0] != "/":
+        raise ValueError("it takes the path of a folder from the root on, as /var/lib/metrics")
+    return path
+
+
 def switch(value: object) -> bool:
     """Return true or false."""
     if value is not True and value is not False:

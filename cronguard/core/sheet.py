@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.exposition import generate_latest
 
 from cronguard.core.metrics import (
     COUNTER,
@@ -143,3 +145,20 @@ def add_last(sheet: Sheet, job: str, status: object, last: Mapping[str, object])
 
 def _number(value: object) -> int | None:
     return value if type(value) is int else None
+
+
+def as_text(families: Iterable[Metric]) -> bytes:
+    """Return those of *families* that have a value, in Prometheus' text format, as UTF-8."""
+    registry = CollectorRegistry()
+    registry.register(_Collected([family for family in families if family.samples]))
+    return bytes(generate_latest(registry))
+
+
+class _Collected:
+    """prometheus-client's collector of what is there."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
