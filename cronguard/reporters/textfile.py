@@ -34,12 +34,12 @@ _OLD_SECONDS = 3600
 def change(path: str, make: Callable[[Tally], bytes | None], timeout: float) -> None:
     """Have *make* change what the file counts, and return its new metrics; None leaves it.
 
-    Raises: OSError, and ValueError if others are faster time and again.
+    Raises: OSError.
     """
     until = time.monotonic() + timeout
     patience = time.monotonic() + min(_PATIENCE_SECONDS, timeout / 2)
     while True:
-        there = _open(path, patience)
+        there = _open(path, patience, until)
         try:
             kept = _load(there) if there >= 0 else Tally()
             raw = make(kept)
@@ -61,10 +61,10 @@ def change(path: str, make: Callable[[Tally], bytes | None], timeout: float) -> 
 _NOTHING, _NO_FILE = -1, -2
 
 
-def _open(path: str, patience: float) -> int:
+def _open(path: str, patience: float, until: float) -> int:
     """Return the file, locked if it can be; _NOTHING if there is none, _NO_FILE if it is no file.
 
-    *patience* is until when a lock is waited for, in monotonic seconds.
+    Waits for the lock until *patience*, and for the newest file until *until* (monotonic seconds).
     """
     while True:
         there = _open_once(path)
@@ -73,7 +73,7 @@ def _open(path: str, patience: float) -> int:
         try:
             while not _lock(there) and time.monotonic() < patience:
                 time.sleep(_RETRY_SECONDS)
-            if _is_at(there, path) or time.monotonic() >= patience:
+            if _is_at(there, path) or time.monotonic() >= until:
                 return there
         except BaseException:
             os.close(there)
