@@ -39,6 +39,8 @@ SURELY_HELD = (SUCCEEDED, FAILED, TIMED_OUT, LEASE_LOST)
 REASONS, OTHER = (*IN_THE_WAY, "slot_done", "paused"), "other"
 """What skips are told by, also while there is none: else the first would be no increase."""
 
+NAMESPACE = "namespace"
+"""A label beside those of the table, where several namespaces are told in one place."""
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 _JOB = ("job",)
 _RECENT = f"of the last {KEPT_RUNS} runs, so it can fall"

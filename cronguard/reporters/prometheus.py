@@ -27,6 +27,7 @@ import hashlib
 import os
 import time
 
+from cronguard.core.metrics import NAMESPACE
 from cronguard.core.record import SKIPPED
 from cronguard.core.sheet import as_text
 from cronguard.core.spec import is_job_name
@@ -128,7 +129,7 @@ def file_name(report: Report) -> str:
 
 
 def _more(report: Report) -> dict[str, str]:
-    return {} if report.namespace == USUAL else {"namespace": report.namespace}
+    return {} if report.namespace == USUAL else {NAMESPACE: report.namespace}
 
 
 def _group(report: Report, instance: str) -> str:
