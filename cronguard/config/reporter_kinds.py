@@ -9,11 +9,14 @@ from cronguard.config.reporter_rows import (
     Kind,
     Setting,
     count,
+    datagrams_to,
     events,
     folder,
+    one_of,
     period,
     switch,
     text,
+    texts,
     windows,
 )
 from cronguard.core.telling import FAILURE, RECOVERY, SKIP, START, STOP, SUCCESS, WARNING
@@ -59,7 +62,12 @@ KINDS: dict[str, Kind] = {
     ),
     "statsd": Kind(
         ENDS,
-        (),
+        (
+            Setting("address", datagrams_to, "127.0.0.1:8125", "HOST:PORT, or unix:///PATH."),
+            Setting("dialect", one_of("statsd", "dogstatsd"), "statsd", "What the server reads."),
+            Setting("prefix", text, "cronguard", "What names begin with, as cron.{host}."),
+            Setting("tags", texts, (), "Of DogStatsD: what each metric has, as user:{user}."),
+        ),
     ),
     "mail": Kind(
         ALERTS,
