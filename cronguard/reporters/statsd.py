@@ -99,7 +99,7 @@ class Statsd(Reporter):
             told.append(("namespace", report.namespace))
         own = [f"{name}:{value}" for name, value in told]
         filled = [report.fill(tag) for tag in self.tags]
-        return "|#" + ",".join(tag(one) for one in [*own, *filled])
+        return "|#" + ",".join(dict.fromkeys(tag(one) for one in [*own, *filled]))
 
     def _event(self, report: Report) -> bytes:
         """Return the event of a failure or a recovery; its text is the longest that fits."""
