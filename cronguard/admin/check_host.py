@@ -11,6 +11,7 @@ from cronguard.core import lease
 from cronguard.core.lease import LeaseTimes
 from cronguard.core.redact import mask_urls
 from cronguard.core.words import span
+from cronguard.reporters import spool
 from cronguard.runtime import outbox, selftest
 
 TYPE_CHECKING = False
@@ -159,6 +160,15 @@ def waiting_records(state: str | None, label: str) -> Finding:
     if label not in stores:
         todo += "; no run with the store that is configured now will"
     return Finding("outbox", WARNING, text, todo)
+
+
+def waiting_reports(state: str | None) -> Finding:
+    """Tell how many reports wait on this host for their reporters."""
+    count = sum(len(spool.look(state, job)) for job in spool.jobs(state)) if state else 0
+    if not count:
+        return Finding("reports", OK, "no report waits to be told")
+    todo = "`cronguard report list` shows for whom, and `cronguard flush` says why"
+    return Finding("reports", WARNING, f"{_count(count, 'report')} wait to be told", todo)
 
 
 def _kept_in(path: str) -> outbox.Kept | None:

@@ -40,6 +40,8 @@ _COMMANDS = {
     "prune": "Forget old records.",
     "reset": "Forget all about a job, or about all jobs.",
     "fence": "Run a command, if no newer run has touched what it writes to.",
+    "report": "Show the reporters, and try one.",
+    "flush": "Tell the reporters what waits for them on this host.",
     "export": "Write what is recorded, for other programs.",
     "doctor": "Check store, timing and kernel: can runs be guarded here?",
     "crontab": "Show, guard and check the lines of crontabs.",

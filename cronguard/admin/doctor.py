@@ -83,6 +83,7 @@ class Doctor:
         self._store(place)
         self.found.append(check_host.state_folder(place.state, _is_in(place)))
         self.found.append(check_host.waiting_records(place.state, self.label))
+        self.found.append(check_host.waiting_reports(place.state))
         self.found += check_host.timing(place.ttl, place.ttl_source)
         self.found += check_host.kill_layers(place.dead_man, place.isolation)
 

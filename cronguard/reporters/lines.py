@@ -50,9 +50,12 @@ class Lines:
         """
         lines: dict[str, Line] = {}
         wrong: dict[str, str] = {}
+        try:
+            self.files.refuse_problems(job)
+        except ConfigError as error:
+            return {}, dict.fromkeys(names, str(error))
         for name in names:
             try:
-                self.files.refuse_problems(job)
                 target = of_job([name], "", self.files, job)[name]
             except ConfigError as error:
                 if self._is_known(job, name):

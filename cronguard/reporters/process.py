@@ -34,13 +34,17 @@ _AWAY_SECONDS = 0.1
 _NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 
 
-def main(arguments: list[str]) -> int:
-    """Tell what the arguments at the head of this file say; return an exit status."""
+def main(arguments: list[str], said: str = "") -> int:
+    """Tell what the arguments at the head of this file say; return an exit status.
+
+    *said* is to be said beside what comes of it.
+    """
     state, job, deadline, whose = arguments
-    _be_modest()
+    ours = _be_modest()
     left = int(deadline) / 1000 - time.clock_gettime(time.CLOCK_BOOTTIME)
     until = time.monotonic() + left - _AWAY_SECONDS
     teller = Teller(os.environ)
+    teller.said += [said] if said else []
     handed = _handed_over()
     if handed:
         teller.tell(handed, until)
@@ -49,7 +53,7 @@ def main(arguments: list[str]) -> int:
         if whose == "others":
             teller.tell_others(state, job, until)
     lines = [printable(line, _LONGEST) for line in teller.said[:_MOST_LINES]]
-    os.write(1, "".join([f"{line}\n" for line in lines]).encode("utf-8", "replace"))
+    os.write(ours, "".join([f"{line}\n" for line in lines]).encode("utf-8", "replace"))
     return 0
 
 
@@ -127,8 +131,11 @@ class Teller:
         return self._lines[config]
 
 
-def _be_modest() -> None:
-    """Stand behind the jobs of this host; hold nothing open, and be no part of a service."""
+def _be_modest() -> int:
+    """Stand behind the jobs of this host; hold nothing open, and be no part of a service.
+
+    Returns the descriptor that stdout was: what a reporter prints is for nobody.
+    """
     try:
         os.nice(_NICER)
     except OSError:
@@ -136,6 +143,9 @@ def _be_modest() -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     for name in _NOT_OURS:
         os.environ.pop(name, None)
+    ours = os.dup(1)
+    os.dup2(2, 1)  # which is /dev/null
+    return ours
 
 
 def _handed_over() -> list[Waiting]:

@@ -208,6 +208,8 @@ def _teller(resolved: Resolved, claim: Claim) -> Teller | None:
         state=resolved.state,
         config=resolved.config,
         timeout=resolved.spec.report_timeout,
+        store=resolved.spec.store,
+        secrets=resolved.secrets,
     )
 
 

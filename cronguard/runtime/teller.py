@@ -4,9 +4,11 @@ A report is written on this host before anybody is told (spool.py), so whatever 
 process that tells, of this one, or of the host, it is told later. Where it cannot be kept on this
 host it is handed on by a memory file, and has this one chance.
 
-The process gets no secret from here: it reads the configuration by itself. It stands in a process
-group of its own, and may not outlive its deadline by much: then it is killed, as is what it has
-started. Whatever happens to it, the run's exit status and its lock have been decided before.
+The process gets no secret on its command line or in a file: it reads the configuration by itself,
+and the store's URL, where it is to look for abandoned runs (found_dead.py), from a memory file. It
+stands in a process group of its own, and may not outlive its deadline by much: then it is killed,
+as is what it has started. Whatever happens to it, the run's exit status and its lock have been
+decided before.
 """
 
 from __future__ import annotations
@@ -52,12 +54,16 @@ class Teller:
         state: str | None,
         config: str | None,
         timeout: int,
+        store: str,
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self.targets = targets
         self.claim = claim
         self.state = state
         self.config = config
         self.timeout = timeout
+        self.store = store
+        self.secrets = secrets
         self.streak: int | None = None
         self.said: list[str] = []
         self._start: tuple[str, int] | None = None
@@ -104,8 +110,12 @@ class Teller:
         to = self._wanted("end", outcome, reason)
         if to:
             alone.append(self._put("end", record, at, to))
-        if alone or self._is_something_waiting():
-            self._begin("\n".join([text for text in alone if text]), others=True)
+        handed = [text for text in alone if text]
+        question = self._question(at)
+        if question:
+            self._begin("\n".join([question, *handed]), "others", report.LOOK)
+        elif alone or self._is_something_waiting():
+            self._begin("\n".join(handed), "others")
 
     def wait(self, wake: int, until: int) -> None:
         """Wait until all is told, *until* is past, or somebody wants us gone."""
@@ -184,16 +194,33 @@ class Teller:
         except OSError:
             return False
 
-    def _begin(self, unkept: str, *, others: bool = False) -> None:
-        """Start who tells what waits, and *unkept* reports, a line each."""
+    def _question(self, at: int) -> str:
+        """Return what is asked of the runs before, where they may have been abandoned."""
+        to = self._wanted("end", records.ABANDONED, "")
+        if not self.streak or not to or self.state is None:
+            return ""
+        asked = {
+            "store": self.store,
+            "secrets": list(self.secrets),
+            "namespace": self.claim.namespace,
+            "job": self.claim.job,
+            "run_id": self.claim.owner.run_id,
+            "config": self.config,
+            "to": to,
+            "at": at,
+        }
+        return records.encode(asked)
+
+    def _begin(self, handed: str, *more: str) -> None:
+        """Start who tells what waits, with *more* words, and with what is *handed* over to it."""
         path = [entry for entry in sys.path if entry and "\n" not in entry]
         until = now_ms() + self.timeout
-        words = [self.state or "-", self.claim.job, str(until), "others" if others else "alone"]
+        words = [self.state or "-", self.claim.job, str(until), *(more or ("alone",))]
         argv = [sys.executable, "-I", "-c", CODE, "\n".join(path), *words]
         reader = writer = paper = -1
         try:
             reader, writer = os.pipe()
-            paper = _memory_file(unkept) if unkept else os.open("/dev/null", os.O_RDONLY)
+            paper = _memory_file(handed) if handed else os.open("/dev/null", os.O_RDONLY)
             actions = [
                 (os.POSIX_SPAWN_DUP2, paper, 0),
                 (os.POSIX_SPAWN_DUP2, writer, 1),

@@ -97,6 +97,18 @@ LEASE = {
     "quiet_ms": int,
     "released": bool,
 }
+REPORTER = {
+    "name": str,
+    "type": TEXT,
+    "told_of": [str],
+    "after": NUMBER,
+    "changes": maybe(bool),
+    "all_jobs": bool,
+    "jobs": [str],
+    "waiting": int,
+    "problem": TEXT,
+}
+REPORTED = {"reporter": str, "event": str, "told": bool, "why": TEXT, "ms": int}
 PAUSE = {"until_ms": NUMBER, "reason": TEXT, "by": TEXT}
 STATUS = {
     "job": str,
@@ -237,6 +249,9 @@ SCHEMAS: dict[str, list[tuple[tuple[str, ...], object]]] = {
         (("--keep", "1", "--dry-run"), [{"job": str, "records": int, "dry_run": bool}]),
     ],
     "reset": [(("real", "--force"), [{"job": str, "reset": bool}])],
+    "report list": [((), [REPORTER])],
+    "report test": [(("nobody",), REPORTED)],
+    "flush": [((), {"told": int, "waiting": int, "said": [str]})],
     "resume": [(("paused",), {"job": str, "resumed": bool, "was": maybe(PAUSE)})],
 }
 """For each command: what to ask it, and the shape of the answer."""
@@ -295,13 +310,15 @@ def test_json_is_as_the_schema_says(seeds: Seeds, tmp_path: Path, name: str) -> 
     seeds.dead("gone")
     seeds.say("pause", "paused", "--reason", "a new disk")
     file = tmp_path / "c.toml"
-    file.write_text("[jobs.real]\ntimeout = '4m'\n[jobs.odd]\ntimeout = 'soon'\n")
+    file.write_text(
+        "[jobs.real]\ntimeout = '4m'\n[jobs.odd]\ntimeout = 'soon'\n[reporters.nobody]\n"
+    )
     file.chmod(0o600)
     table = tmp_path / "table"
     table.write_text("*/5 * * * * cronguard run -n pull -t 30 -- /opt/pull\n0 3 * * * /opt/x\n")
     for argv, shape in SCHEMAS[name]:
         given = [str(table) if word == "TABLE" else word for word in argv]
-        if name.startswith("config"):
+        if name.startswith(("config", "report")):
             given += ["--config", str(file)]
         _, out, err = seeds.say(*name.split(), *given, "--json")
         found = json.loads(out)

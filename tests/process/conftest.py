@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.process import reporting
 from tests.process.lab import Lab
 from tests.process.networks import Network
+from tests.process.reporting import Diary
 
 NOBODY = 65534
 
@@ -157,3 +159,17 @@ def _network() -> Iterator[Network]:
     made = Network()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def python_with_plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter that has the plugin."""
+    return reporting.interpreter(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture
+def diary(local: Lab, python_with_plugin: str) -> Diary:
+    """The plugin, told of everything."""
+    found = Diary(local, python_with_plugin)
+    found.configure(on=["start", "success", "recovery", "failure", "stop", "skip"])
+    return found

@@ -16,9 +16,9 @@ BELOW = {
     "runtime": {"config", "stores", "core"},
     "reporters": {"config", "core"},
     "web": {"stores", "config", "core"},
-    "admin": {"web", "stores", "config", "core"},
+    "admin": {"web", "reporters", "stores", "config", "core"},
     "library": {"runtime", "config", "stores", "core"},
-    "__main__": {"runtime", "admin"},
+    "__main__": {"runtime", "admin", "reporters"},
     "__init__": {"library"},
 }
 EXCEPTIONS = {
