@@ -57,7 +57,7 @@ class Tally:
 
     `counters` by the stores' names · `runs` the last that ended, the newest last · `last` the
     newest of them, that ended at `last_at` · `status` the newest exit status · `failures` in a row
-    · `running` by run id · `done` ids of ended runs.
+    · `running` by run id · `done` ids of ended runs, and whether they are taken for dead.
     """
 
     def __init__(self) -> None:
@@ -68,17 +68,22 @@ class Tally:
         self.status: int | None = None
         self.failures: int | None = None
         self.running: dict[str, Running] = {}
-        self.done: dict[str, None] = {}
+        self.done: dict[str, bool] = {}
 
     def take(self, report: Report) -> bool:
         """Add what is told of a run; tell whether that was news."""
         run, outcome = report.run_id[:_ID_LENGTH], report.text("outcome")
-        if report.event == WARNING or run in self.done or outcome not in records.OUTCOMES:
+        if report.event == WARNING or outcome not in records.OUTCOMES:
+            return False
+        is_alive = self.done.get(run, False) and outcome not in (RUNNING, ABANDONED)
+        if run in self.done and not is_alive:
             return False
         if outcome == RUNNING:
             return self._start(run, report)
+        if is_alive:  # another run found it abandoned, but it was not
+            self.counters[ABANDONED] = max(self.counters.get(ABANDONED, 0) - 1, 0)
         self.running.pop(run, None)
-        self.done[run] = None
+        self.done[run] = outcome == ABANDONED
         self.counters[outcome] = self.counters.get(outcome, 0) + 1
         if outcome == SKIPPED:
             reason = report.text("reason")
@@ -121,7 +126,10 @@ class Tally:
         return True
 
     def _end(self, outcome: str, report: Report) -> None:
-        ended = moment(report, "ended_at") or _bounded(report.at) or 0
+        # An abandoned run has no end, and is told of by a later run, before that run's own end.
+        ended = (
+            moment(report, "ended_at") or moment(report, "started_at") or _bounded(report.at) or 0
+        )
         self._note("last_start", moment(report, "started_at"))
         is_failed = records.is_failure(outcome)
         self._note("last_failure" if is_failed else "last_success", ended)
@@ -182,6 +190,7 @@ def encode(tally: Tally) -> str:
             "failures": tally.failures,
             "running": running,
             "done": list(tally.done),
+            "dead": [run for run, is_dead in tally.done.items() if is_dead],
         }
     )
 
@@ -207,7 +216,8 @@ def decode(text: str) -> Tally:
         if not isinstance(host, str):
             raise ValueError("host")  # noqa: TRY004 - the caller's one word for nonsense
         tally.running[_id(run)] = Running(host[:256], _whole(pid), _whole(at))
-    tally.done = {_id(run): None for run in _rows(said.get("done"), KEPT_IDS)}
+    dead = {_id(run) for run in _rows(said.get("dead"), KEPT_IDS)}
+    tally.done = {_id(run): run in dead for run in _rows(said.get("done"), KEPT_IDS)}
     return tally
 
 

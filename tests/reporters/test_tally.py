@@ -147,6 +147,31 @@ def test_a_report_that_comes_twice_counts_once(told: Report) -> None:
     assert not many.take(told)
 
 
+def test_an_abandoned_run_is_told_by_the_run_after_it() -> None:
+    """That one is the newest; and the dead one is under way no more."""
+    dead, run = run_id(), run_id()
+    ends = ended(run_id=run, at=AT + 9000, took=500)
+    gone = {"run_id": dead, "started_at": records.utc(AT)}
+    found = report(FAILURE, records.ABANDONED, at=AT + 9003, failures=1, **gone)
+    told = Told(heard(started(dead), started(run, at=AT + 8500), found, ends))
+    assert told.of("running_runs") == 0
+    assert told.of("abandoned_runs") == 1
+    assert told.of("last_run_duration_seconds") == 0.5
+    assert told.of("consecutive_failures") == 0
+    assert told.of("last_failure_timestamp_seconds") == AT / 1000
+
+
+def test_an_abandoned_run_that_was_alive_is_taken_off() -> None:
+    """Its own end counts, once; that it was abandoned is no news any more."""
+    run = run_id()
+    found = report(FAILURE, records.ABANDONED, failures=1, run_id=run)
+    one = heard(found, found, ended(run_id=run), ended(run_id=run), found, started(run))
+    told = Told(one)
+    assert told.of("abandoned_runs") == 0
+    assert told.of("runs_total", outcome="succeeded") == 1
+    assert told.of("running_runs") == 0
+
+
 def test_failures_in_a_row_are_the_fleets_where_they_are_known() -> None:
     """And what was heard here where they are not."""
     assert heard().failures is None
@@ -227,6 +252,7 @@ def test_no_kept_text_is_too_odd(field: str, value: object) -> None:
         {"running": {"a": [1, 1, 1]}},
         {"done": ["x" * 65]},
         {"done": ["x"] * 501},
+        {"dead": [7]},
         {"schema": 2},
     ],
 )
