@@ -5,6 +5,7 @@ What each type does with it stands at the head of its module in cronguard/report
 
 from __future__ import annotations
 
+from cronguard.config import reporter_sentry as sentry
 from cronguard.config.reporter_rows import (
     Kind,
     Setting,
@@ -38,6 +39,7 @@ HTTP = (
     Setting("ca", text, "", "A file of certificates to trust, instead of the host's."),
     Setting("proxy", text, "", "A proxy to send through: http://HOST:PORT.", is_secret=True),
 )
+
 KINDS: dict[str, Kind] = {
     "healthchecks": Kind(
         ALL,
@@ -49,7 +51,7 @@ KINDS: dict[str, Kind] = {
     ),
     "sentry": Kind(
         ALL,
-        (*HTTP,),
+        (*sentry.SETTINGS, *HTTP),
     ),
     "prometheus": Kind(
         ALL,

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_TAG = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-")
 _MUTE_KEYS = frozenset(("cron", "for", "tz"))
 
 
@@ -135,3 +136,19 @@ def _window(one: object) -> dict[str, object]:
     cron, zone = str(one["cron"]), str(one.get("tz", LOCAL))
     Schedule(cron, zone)
     return {"cron": cron, "for_ms": period(one["for"]), "tz": zone}
+
+
+def tags(value: object) -> dict[str, str]:
+    """Return texts by name, as Sentry and others take them: `{ team = "ops", host = "{host}" }`."""
+    if not isinstance(value, dict):
+        raise ValueError('it takes a table of texts; write { team = "ops" }')  # noqa: TRY004
+    for name, said in value.items():
+        if not 0 < len(name) <= 32 or not _TAG.issuperset(name):
+            raise ValueError(
+                f"{shown(name)} is no name of a tag; it is up to 32 of a-z 0-9 _ . : -"
+            )
+        try:
+            text(said)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return dict(value)

@@ -30,7 +30,7 @@ from cronguard.reporters.contract import Never, NotNow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from ipaddress import IPv4Address
 
     from urllib3.util import Url
@@ -44,7 +44,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Answer:
-    """What a server answered with success: `status` 200 to 299, `headers`, the `body`'s start."""
+    """What a server answered: `status`, `headers`, the `body`'s start."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -52,6 +52,11 @@ class Answer:
         self.status = status
         self.headers = headers
         self.body = body
+
+    @property
+    def retry_after(self) -> float:
+        """How many seconds the server asks us to wait for; 0 if it does not."""
+        return _retry_after(self.headers.get("Retry-After", ""))
 
 
 class Sender:
@@ -76,14 +81,19 @@ class Sender:
         headers: Mapping[str, str] | None = None,
         *,
         timeout: float,
+        judged_by: Callable[[str, Answer], Answer] | None = None,
     ) -> Answer:
-        """Send a request, again if need be, for *timeout* seconds. Raises: NotNow, Never."""
+        """Send a request, again if need be, for *timeout* seconds. Raises: NotNow, Never.
+
+        *judged_by* says what an answer means, in place of `judge`.
+        """
         target = self._target(url)
         until = time.monotonic() + timeout
         pause = _PAUSE_SECONDS
         while True:
             try:
-                return self._once(method, target, body, headers or {}, until)
+                answer = self._once(method, target, body, headers or {}, until)
+                return (judged_by or judge)(shown(target), answer)
             except NotNow as error:
                 pause = max(pause, error.after)
                 if time.monotonic() + pause >= until:
@@ -137,7 +147,7 @@ class Sender:
                 if not isinstance(error, NewConnectionError | ConnectTimeoutError):
                     break
                 continue
-            return _judge(where, answer)
+            return answer
         raise problem
 
     def _ways(
@@ -231,8 +241,8 @@ def _read(response: urllib3.BaseHTTPResponse, until: float) -> Answer:
     return Answer(response.status, response.headers, body)
 
 
-def _judge(where: str, answer: Answer) -> Answer:
-    """Return an answer that means success. Raises: NotNow, Never."""
+def judge(where: str, answer: Answer) -> Answer:
+    """Return an answer that means success. Raises: NotNow, Never; *where* is in their text."""
     status = answer.status
     if 200 <= status < 300:
         return answer
@@ -245,11 +255,10 @@ def _judge(where: str, answer: Answer) -> Answer:
         text += f": {said}"
     if status not in _AGAIN:
         raise Never(text)
-    raise NotNow(text, _retry_after(answer.headers.get("Retry-After", "")))
+    raise NotNow(text, answer.retry_after)
 
 
 def _retry_after(text: str) -> float:
-    """Return the seconds that a server asks us to wait for; 0 if it does not."""
     if text.isdecimal() and len(text) < 9:
         return float(text)
     try:

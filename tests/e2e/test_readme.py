@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -254,19 +255,21 @@ def test_the_configuration_commands_run(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [readme.block("toml").text, source.read("examples/cronguard.toml")]
+    "text",
+    [*[block.text for block in readme.blocks("toml")], source.read("examples/cronguard.toml")],
 )
 def test_the_configuration_examples_are_accepted(place: Place, text: str) -> None:
     """What stands in the README and in examples/ passes `config check`; no password shows."""
-    password = place.folder / "store-password"
-    password.write_text("canary\n")
-    password.chmod(0o600)
+    for secret in re.findall(r'_file = "/etc/cronguard/([a-z-]+)"', text):
+        path = place.folder / secret
+        path.write_text("canary\n")
+        path.chmod(0o600)
     file = place.folder / "c.toml"
-    file.write_text(text.replace("/etc/cronguard/store-password", str(password)))
+    file.write_text(text.replace('_file = "/etc/cronguard/', f'_file = "{place.folder}/'))
     file.chmod(0o600)
     done = shell(place, f"cronguard config check -c {file}")
     assert done.returncode == 0, done.stdout + done.stderr
-    for job in tomllib.loads(text)["jobs"]:
+    for job in tomllib.loads(text).get("jobs", ()):
         done = shell(place, f"cronguard run -c {file} --name {job} --dry-run")
         assert (done.returncode, done.stderr) == (0, ""), job
         assert "redis.example.com" in done.stdout

@@ -100,7 +100,11 @@ def test_what_can_never_be_told_is_let_go_and_the_rest_is_told() -> None:
 def test_what_hangs_is_left_behind_at_the_end_of_the_time() -> None:
     """The others are told, and it stays."""
     gate = threading.Event()
-    slow = Ear(lambda *_: gate.wait(SOON) and None)
+
+    def hangs(_report: Report, _timeout: float) -> None:
+        gate.wait(SOON)
+
+    slow = Ear(hangs)
     quick = Ear()
     all_ = [waiting(1, "slow quick")]
     said = tell(all_, {"slow": line("slow", slow), "quick": line("quick", quick)}, 0.2)
