@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_later(tmp_path: Path) -> Non
 
 
 def test_names_of_strangers_are_no_samples(tmp_path: Path) -> None:
-    """Hosts and reasons make no series; and a job's name that is none makes no path."""
+    """S10: hosts and reasons make no series; and a job's name that is none makes no path."""
     tell(tmp_path, skipped(HOSTILE, host=HOSTILE, user=HOSTILE), ended(command=HOSTILE))
     found = read((tmp_path / FILE).read_text())
     assert value(found, "skips_total", reason="other") == 1
