@@ -8,8 +8,10 @@ import shutil
 import stat
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from cronguard.reporters.registry import make
 from tests.servers import free_port
 
 from .daemons import Daemon
+from .receiver import Answer, Receiver
 from .samples import AT, HOSTILE, ended, run_id, skipped, started, warned
 
 FILE = "cronguard-backup.prom"
@@ -480,3 +483,44 @@ def test_a_folder_that_is_away_comes_before_a_refusal(tmp_path: Path) -> None:
         Prometheus(settings).tell(ended(), 1)
     with pytest.raises(Never, match="allow_private"):
         Prometheus({**settings, "textfile": str(tmp_path)}).tell(ended(), 1)
+
+
+@pytest.mark.parametrize(
+    ("ill", "told"),
+    [
+        ("silent", NotNow),
+        ("slow", NotNow),
+        ("broken", NotNow),
+        ("error", NotNow),
+        ("redirect", Never),
+        ("huge", None),
+    ],
+)
+def test_a_gateway_that_is_ill_is_told_later_or_was_told(
+    ill: str, told: type[Exception] | None, tmp_path: Path
+) -> None:
+    """Never for longer than there is time; the file is written whatever becomes of the push."""
+    with Receiver() as receiver:
+        receiver.ill = ill
+        settings = {"pushgateway": receiver.url, "allow_http": True, "allow_private": True}
+        both = Prometheus({"textfile": str(tmp_path), **settings})
+        with pytest.raises(told) if told else nullcontext():
+            both.tell(ended(), 0.4)
+    assert receiver.requests[0].path == "/metrics/job/backup"
+    assert succeeded(tmp_path / FILE) == 1
+
+
+def test_a_push_is_what_the_gateways_documentation_asks_for() -> None:
+    """POST to the group's path, in Prometheus' text, its last line ended; again after a 503."""
+    with Receiver() as receiver:
+        receiver.answers = [Answer(503), Answer(202, body=b"")]
+        url = receiver.url.replace("http://", "http://ops:canary@") + "/sub/"
+        settings = {"pushgateway": url, "allow_http": True, "allow_private": True}
+        Prometheus(settings).tell(ended(namespace="team"), 5)
+    first, again = receiver.requests
+    assert (again.method, again.path) == ("POST", "/sub/metrics/job/backup/namespace/team")
+    assert again.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert again.headers["Authorization"] == "Basic " + b64encode(b"ops:canary").decode()
+    assert again.body == first.body
+    assert again.body.endswith(b"\n")
+    assert {f"{name}" for name, _ in read(again.body.decode())} < set(PUSHED)
