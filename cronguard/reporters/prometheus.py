@@ -17,7 +17,9 @@ that is told twice is counted once. The collector takes a sample from one file a
 it gets no counters: the gauges of the newest run alone. They are sent by POST, which leaves the
 metrics there that are not sent (a failure leaves the time of the last success). The group is the
 job: a job of a fleet is not a machine's, and groups stay until they are deleted, so its
-documentation advises against `instance` for such; with the setting, each host has its own.
+documentation advises against `instance` for such; with the setting, each host has its own. What
+is told last stands there: with several hosts, or with --slots, that need not be the newest run when
+a report was late, or the only one under way.
 """
 
 from __future__ import annotations

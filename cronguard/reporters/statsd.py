@@ -3,7 +3,7 @@
     [reporters.statsd]
     address = "127.0.0.1:8125"    # or unix:///run/datadog/dsd.socket; this is the default
     dialect = "dogstatsd"         # or "statsd", the default: no tags, no events
-    prefix = "cronguard"          # what names begin with; {host} or another field is filled in
+    prefix = "cronguard"          # what names begin with; {host}, {namespace} … are filled in
     tags = ["env:prod", "user:{user}"]    # of DogStatsD
 
 `statsd` the job is a part of the name: `cronguard.JOB.runs.failed:1|c`. In each part of a name what
