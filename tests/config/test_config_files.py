@@ -184,3 +184,35 @@ def test_what_is_no_section_of_a_reporter_is_told(
     [problem] = load([written(tmp_path, text)]).problems
     assert said in str(problem)
     assert problem.job == job
+
+
+def test_patterns_of_redact_are_a_list_in_which_spaces_count(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """One may be a text alone; a job has its own list, and a variable is stronger than both."""
+    text = r"""
+        [defaults]
+        redact = ['a b', 'c,\d \n']
+        [jobs.one]
+        redact = "x y"
+        [jobs.none]
+        redact = []
+    """
+    path = written(tmp_path, text)
+
+    def found(job: str) -> str:
+        return from_argv(["-c", path, "-n", job, "--", "true"], env).spec.redact
+
+    assert found("other").split("\n") == ["a b", r"c,\d \n"]
+    assert found("one") == "x y"
+    assert found("none") == ""
+    env["CRONGUARD_REDACT"] = "v w\nz"
+    assert found("one").split("\n") == ["v w", "z"]
+
+
+@pytest.mark.parametrize("said", ["['a', '(']", "'('", "['x*']", "[1]", "['a\\u0009']", "true"])
+def test_what_is_no_pattern_is_refused(env: dict[str, str], tmp_path: Path, said: str) -> None:
+    """Before anything starts, with its line."""
+    path = written(tmp_path, f"[defaults]\nredact = {said}\n".replace("'", '"'))
+    with pytest.raises(ConfigError, match=r":2 \[defaults\]: redact: "):
+        from_argv(["-c", path, "--", "true"], env)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -98,6 +99,19 @@ def test_an_exception_fails_the_run_and_passes_through(lab: Lab) -> None:
     (record,) = lab.records("job")
     assert (record["outcome"], record["exit_status"]) == ("failed", 1)
     assert record["reason"] == "ValueError: no way to redis://app:***@db/0\\n"
+
+
+def test_what_redact_matches_is_hidden(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be started that looks for it, the text is not kept."""
+    monkeypatch.setenv("CRONGUARD_REDACT", "card-[0-9]+")
+    with pytest.raises(ValueError, match="no"), guard("job"):
+        raise ValueError("no card-12")
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(ValueError, match="no"), guard("job"):
+        raise ValueError("no card-13")
+    last, first = lab.records("job")
+    assert first["reason"] == "ValueError: no ***"
+    assert last["reason"] == "[not kept, as redact could not be done]"
 
 
 @pytest.mark.parametrize(

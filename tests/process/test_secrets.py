@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.reporters.relay import Relay
 
 if TYPE_CHECKING:
@@ -99,3 +101,47 @@ def test_s1_o5_a_canary_shows_nowhere(local: Lab) -> None:
     assert all(answers)
     for place, data in [*files.items(), ("told", told), *[("said", one) for one in answers]]:
         assert CANARY.encode() not in data, place
+
+
+def test_o5_what_redact_matches_is_neither_kept_nor_told(local: Lab) -> None:
+    """O5: each pattern of a list, in the command and the output; what is shown stays as it is."""
+    with Relay() as relay:
+        configure(local, relay, more=r"redact = ['card-\d+', '(?i)pin: \w+ \w+']")
+        done = local.call("run", "-n", "job", "--", "sh", "-c", "echo card-12 'Pin: a b'; exit 1")
+        told = b"".join(relay.bodies)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"card-12 Pin: a b\n", done.stderr)
+    record = local.records("job")[0]
+    assert record["command"] == ["sh", "-c", "echo *** '***'; exit 1"]
+    assert record["output_tail"] == "*** ***\n"
+    for data in (told, *kept(local.state).values()):
+        assert b"card-12" not in data
+        assert b"a b" not in data
+
+
+@pytest.mark.parametrize(
+    ("script", "lost"),
+    [("printf 'a%.0s' $(seq 40); echo '!'", "output_tail"), (f": {'a' * 40}!", "command")],
+)
+def test_o5_a_pattern_that_looks_for_ever_costs_a_text_and_no_more(
+    local: Lab, script: str, lost: str
+) -> None:
+    """O5: the lock is renewed and given back, and the status stands."""
+    local.env["CRONGUARD_REDACT"] = "card\n(a+)+$"
+    done = local.call("run", "-n", "job", "--ttl", "10s", "--", "sh", "-c", f"{script}; exit 3")
+    assert done.returncode == 3
+    record = local.records("job")[0]
+    assert "[not kept, as redact could not be done]" in str(record[lost])
+    assert (record["outcome"], record["exit_status"]) == ("failed", 3)
+    assert record["renew_failures"] == 0
+    assert b"the pattern '(a+)+$' takes longer than 1000 ms" in done.stderr
+    leases = local.ask(lambda history: history.leases(["job"]))
+    assert leases == {"job": []}
+
+
+def test_a_bad_pattern_starts_nothing(local: Lab) -> None:
+    """It is refused with its name, and where it stands."""
+    done = local.call("run", "-n", "job", "--", "touch", "here", env={"CRONGUARD_REDACT": "a\n("})
+    assert done.returncode == 125
+    assert b"CRONGUARD_REDACT: '(' is no regular expression: missing )" in done.stderr
+    assert not (local.folder / "here").exists()
+    assert not local.records("job")
