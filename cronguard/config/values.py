@@ -226,9 +226,12 @@ def patterns(text: str) -> str:
     """Return regular expressions, a line each; nothing for `none`."""
     if text == "none":
         return ""
-    from cronguard.core.patterns import refuse_bad  # noqa: PLC0415 - re costs 8 ms; only with them
+    from cronguard.core.patterns import problem, split  # noqa: PLC0415 - re costs 8 ms
 
-    refuse_bad(text)
+    for pattern in split(text):
+        wrong = problem(pattern)
+        if wrong:
+            raise ValueError(f"{shown(pattern)} {wrong}")
     return text
 
 

@@ -20,15 +20,13 @@ def split(text: str) -> list[str]:
     return [line for line in text.split(BETWEEN) if line.strip()]
 
 
-def refuse_bad(text: str) -> None:
-    """Refuse patterns that are none, or that match everywhere. Raises: ValueError."""
-    for pattern in split(text):
-        try:
-            matches_nothing = _compiled(pattern).match("") is not None
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
-        if matches_nothing:
-            raise ValueError(f"{pattern!r} matches where there is nothing; make a part of it firm")
+def problem(pattern: str) -> str:
+    """Say why *pattern* is none, or none that tells anything; nothing if it can be used."""
+    try:
+        matches_nothing = _compiled(pattern).match("") is not None
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"is no regular expression: {error}"
+    return "matches where there is nothing; make a part of it firm" if matches_nothing else ""
 
 
 def apply(pattern: str, text: str) -> str:

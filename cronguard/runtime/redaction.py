@@ -15,6 +15,7 @@ import os
 import sys
 from select import POLLIN, poll
 
+from cronguard.core import redact
 from cronguard.runtime.clock import now_ms
 
 TYPE_CHECKING = False
@@ -133,7 +134,8 @@ def _result(said: bytes, patterns: str, count: int) -> list[str]:
     lines = [line for line in patterns.split("\n") if line.strip()]
     if done or not begun or len(begun) > len(lines):
         raise Failed("the process for it has failed")
-    raise Failed(f"the pattern {lines[len(begun) - 1]!r} takes longer than {LIMIT_MS} ms")
+    pattern = redact.text(lines[len(begun) - 1])
+    raise Failed(f"the pattern {pattern} takes longer than {LIMIT_MS} ms")
 
 
 # -- the process -----------------------------------------------------------------------------------
