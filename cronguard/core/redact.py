@@ -20,6 +20,9 @@ _ENDS = (
     "secret_key", "private_key", "encryption_key", "_pwd", "_pass", "dsn",
 )  # fmt: skip
 """A variable or an option whose name ends so has a secret for its value."""
+_USERS = ("-u", "--user", "--proxy-user")
+"""What comes after these may be `me:password`."""
+_ALL, _PASSWORD = "all", "password"
 _OWN = "CRONGUARD_TOKEN"
 _LEAST_KNOWN = 6
 _PLAIN = frozenset(("enabled", "disabled", "default", "required", "optional"))
@@ -28,40 +31,52 @@ _PLAIN = frozenset(("enabled", "disabled", "default", "required", "optional"))
 def command(argv: list[str], secrets: tuple[str, ...] = ()) -> list[str]:
     """Return *argv* for the record: passwords in URLs and after telling names are masked.
 
-    `--password=x`, `PASSWORD=x`, `--token x` and `redis://user:x@host` are recognised, also among
-    the words of one argument (`sh -c`, --shell); a secret without a telling name cannot be.
+    `--password=x`, `PASSWORD=x`, `--token x`, `-u me:x` and `redis://user:x@host` are recognised,
+    also among the words of one argument (`sh -c`, --shell); a secret without a telling name cannot
+    be.
     """
     shown: list[str] = []
-    mask_next = False
+    mask_next = ""
     for arg in argv:
         printable, mask_next = _argument(text(arg, secrets), mask_next)
         shown.append(printable)
     return shown
 
 
-def _argument(arg: str, mask_next: bool) -> tuple[str, bool]:
-    """Mask one argument; return it, and whether what follows it is a secret."""
-    words = _split(arg) if _hints_at_secret(arg) else []
+def _argument(arg: str, mask_next: str) -> tuple[str, str]:
+    """Mask one argument; return it, and what of the one that follows it is a secret."""
+    words = _split(arg) if _hints_at_secret(arg) or "-u" in arg else []
     if len(words) < 2:
         return _word(arg, mask_next)
     if mask_next and not arg.startswith("-"):
-        return MASK, False
-    mask_next = False
+        return (MASK if mask_next == _ALL else _of_user(arg)), ""
+    mask_next = ""
     for i in range(0, len(words), 2):
         if words[i]:
             words[i], mask_next = _word(words[i], mask_next)
-    return "".join(words), False
+    return "".join(words), ""
 
 
-def _word(word: str, mask_next: bool) -> tuple[str, bool]:
+def _word(word: str, mask_next: str) -> tuple[str, str]:
     if mask_next and not word.startswith("-"):
-        return MASK, False
-    name, equals, _value = word.partition("=")
+        return (MASK if mask_next == _ALL else _of_user(word)), ""
+    name, equals, value = word.partition("=")
+    if name in _USERS:
+        return (f"{name}={_of_user(value)}", "") if equals else (word, _PASSWORD)
     if not _names_secret(name):
-        return word, False
+        return word, ""
     if equals:
-        return f"{name}={MASK}", False
-    return word, name.startswith("--")
+        return f"{name}={MASK}", ""
+    return word, _ALL if name.startswith("--") else ""
+
+
+def _of_user(word: str) -> str:
+    """Mask the password of `me:password`; `1000:1000` and `C:/x` are no such thing."""
+    user, _, password = word.partition(":")
+    quote = password[-1:] if password[-1:] in ("'", '"') else ""
+    password = password.removesuffix(quote)
+    is_one = password and not password.isdecimal() and password[0] not in "/\\"
+    return f"{user}:{MASK}{quote}" if is_one else word
 
 
 def _split(arg: str) -> list[str]:
@@ -112,8 +127,11 @@ def known(environ: Iterable[tuple[str, str]], argv: list[str]) -> tuple[str, ...
             found.add(value)
         if "://" in value:
             found.update(_of_urls(value))
-    is_next = False
+    is_next, before = False, ""
     for arg in argv:
+        if before in _USERS and _of_user(arg) != arg:
+            found.add(arg.partition(":")[2])
+        before = arg
         name, equals, value = arg.partition("=")
         if is_next and arg[:1] != "-":
             found.add(arg)

@@ -15,6 +15,9 @@ HIDDEN = [
     ["tool", "--api-key", "hunter2"],
     ["tool", "--access-token=hunter2"],
     ["curl", "https://me:hunter2@example.com/x"],
+    ["curl", "-u", "me:hunter2", "https://example.com"],
+    ["curl", "--proxy-user=me:hunter2", "https://example.com"],
+    ["sh", "-c", "curl -s -u 'me:hunter2' https://example.com | sh"],
     ["sh", "-c", "mysqldump --password=hunter2 shop | gzip"],
     ["sh", "-c", "cd /srv && PGPASSWORD=hunter2 psql -c 'select 1'"],
     ["sh", "-c", "tool --token hunter2 -v"],
@@ -46,6 +49,8 @@ def test_s1_o5_a_password_in_argv_is_masked(argv: list[str]) -> None:
         ["curl", "https://example.com:8080/a?b=c#d"],
         ["git", "clone", "ssh://git@example.com/x.git"],
         ["tool", "--no-cache", "user@example.com"],
+        ["docker", "run", "-u", "1000:1000", "--user", "root", "x:y"],
+        ["tool", "-u", "C:\\x", "--user", "C:/x", "-u", "-v", "a:b", "-u"],
         ["", " ", "a b"],
     ],
 )
@@ -110,11 +115,20 @@ def test_s1_o5_secrets_are_known_by_the_names_of_variables_and_options() -> None
         "CRONGUARD_TOKEN": "1795710953050",
         "HOME": "/home/me",
     }
-    argv = ["tool", "--token", "canary-6", "--api-key=canary-7", "-v", "amqp://u:canary-8@h"]
+    argv = [
+        "tool",
+        "-u",
+        "me:canary-9",
+        "--token",
+        "canary-6",
+        "--api-key=canary-7",
+        "-v",
+        "amqp://u:canary-8@h",
+    ]
     found = redact.known(environ.items(), [*argv, "--secret", "--all", "x password=y"])
     assert sorted(found) == sorted(
         ["canary-1", "canary-22", "canary-3", "https://canary-4@h/1"]
-        + [f"canary-{number}" for number in (5, 6, 7, 8)]
+        + [f"canary-{number}" for number in (5, 6, 7, 8, 9)]
     )
     assert found[0] == "https://canary-4@h/1", "the longest first: one may be part of another"
     assert "canary" not in redact.text(" ".join([*environ.values(), *argv]), found)
