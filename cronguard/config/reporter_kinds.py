@@ -5,6 +5,7 @@ What each type does with it stands at the head of its module in cronguard/report
 
 from __future__ import annotations
 
+from cronguard.config import reporter_healthchecks as healthchecks
 from cronguard.config import reporter_sentry as sentry
 from cronguard.config.reporter_rows import (
     Kind,
@@ -39,7 +40,7 @@ HTTP = (
 KINDS: dict[str, Kind] = {
     "healthchecks": Kind(
         ALL,
-        (*HTTP,),
+        (*healthchecks.SETTINGS, *HTTP),
     ),
     "webhook": Kind(
         ALERTS,
