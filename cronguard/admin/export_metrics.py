@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import tempfile
 
 import click
 
 from cronguard.admin.common import Here, with_place
 from cronguard.admin.output import say_error
 from cronguard.admin.survey import duration
+from cronguard.config import whole
 from cronguard.config.options import ConfigError
 from cronguard.core import exits
 from cronguard.core.words import printable
 
-_MODE = 0o644
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -26,17 +24,7 @@ def replace(path: str, raw: bytes) -> None:
     Raises: ConfigError.
     """
     try:
-        number, new = tempfile.mkstemp(prefix=".cronguard-", dir=os.path.dirname(path) or ".")
-        try:
-            with open(number, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fchmod(number, _MODE)
-                os.fsync(number)
-            os.rename(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
+        whole.replace(path, raw)
     except OSError as error:
         why = error.strerror or "unknown"
         raise ConfigError(

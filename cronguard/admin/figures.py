@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 
 from cronguard.core.durations import ENOUGH_RUNS, fitting_timeout, numbers, of_successes, percentile
+from cronguard.core.metrics import IN_THE_WAY, LADDER, SECOND
 from cronguard.core.record import (
     KEPT_RUNS,
     NOT_STARTED,
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
     from cronguard.admin.due import Due
 
 Record = dict[str, object]
-SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
-LADDER = (
-    *(10, 50, 100, 250, 500),
-    *(SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND, 30 * SECOND),
-    *(MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE),
-    *(HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR),
-)
-"""The upper bounds of the histogram's bars, in ms; the last bar has none."""
-IN_THE_WAY = ("held", "wait_expired", "replaced")
-"""The reasons of skips that say that runs are in each other's way."""
 
 
 class Spread:

@@ -11,6 +11,7 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import wall_now
 from cronguard.config import values
+from cronguard.core.moments import wall_ms
 from cronguard.core.record import OUTCOMES, SKIPPED
 
 _HOW = "write a duration back from now, like 2h, or a moment, like 2026-01-31T23:59"
@@ -55,7 +56,7 @@ class Filter:
 
 def begun_at(record: render.Record) -> int:
     """Return when the run started or, where it did not, asked to; 0 if that is not known."""
-    started, queued = (render.wall_ms(record.get(key)) for key in ("started_at", "queued_at"))
+    started, queued = (wall_ms(record.get(key)) for key in ("started_at", "queued_at"))
     return started or queued or 0
 
 
@@ -74,7 +75,7 @@ def moment(text: str, now: int) -> int:
         local = datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{values.shown(text)} is no moment; {_HOW}") from None
-    return render.wall_ms(local.isoformat()) or 0
+    return wall_ms(local.isoformat()) or 0
 
 
 def _moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:

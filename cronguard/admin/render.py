@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, tzinfo
 
+from cronguard.core.moments import wall_ms
 from cronguard.core.words import printable, span
 
 TYPE_CHECKING = False
@@ -39,20 +40,6 @@ def lines_of(text: str) -> str:
     return "\n".join(
         "\t".join(printable(part, 1 << 30) for part in line.split("\t")) for line in lines
     )
-
-
-def wall_ms(moment: object) -> int | None:
-    """Return a record's moment (`2026-01-31T23:59:59.123Z`) in ms since the epoch, or None."""
-    if not isinstance(moment, str):
-        return None
-    try:
-        when = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        return None
-    gone = when - _EPOCH
-    return (gone.days * 86_400 + gone.seconds) * 1000 + gone.microseconds // 1000
 
 
 def ago(then: int | None, now: int) -> str:

@@ -21,11 +21,12 @@ from prometheus_client.exposition import generate_latest as as_prometheus
 from prometheus_client.openmetrics.exposition import generate_latest as as_openmetrics
 
 from cronguard.admin.common import Here, wall_now
-from cronguard.admin.metrics import Sheet, add_job
+from cronguard.admin.metrics import add_job
 from cronguard.admin.survey import Survey
 from cronguard.admin.verdict import Limits
 from cronguard.config.options import ConfigError
 from cronguard.core.record import KEPT_RUNS
+from cronguard.core.sheet import Sheet
 from cronguard.core.words import printable, span
 from cronguard.stores.contract import StoreDown
 

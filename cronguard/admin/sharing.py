@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from cronguard.admin import render
+from cronguard.core.moments import wall_ms
 
 LOOK_BACK = 20
 """So many of the newest runs, and of the newest skips, are looked at."""
@@ -17,7 +18,7 @@ _SHOWN = 60
 def sharing(records: list[render.Record]) -> list[str]:
     """Return the commands that take turns among *records* of one job, or nothing."""
     asked = [record.get("queued_at") or record.get("started_at") for record in records]
-    dated = [(render.wall_ms(at) or 0, one) for at, one in zip(asked, records, strict=True)]
+    dated = [(wall_ms(at) or 0, one) for at, one in zip(asked, records, strict=True)]
     order = sorted(dated, key=lambda one: one[0])
     turns: list[tuple[str, str]] = []
     for _, record in order:

@@ -7,6 +7,7 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import Here, find_run, lease_of, wall_now, with_store
 from cronguard.admin.output import say, say_json
+from cronguard.core.moments import wall_ms
 from cronguard.core.record import FIELDS
 from cronguard.core.words import signal_name, span
 
@@ -35,7 +36,7 @@ def _field(name: str, value: object, now: int) -> str:
     if name == "attempts" and isinstance(value, list):
         return "; ".join([_attempt(one) for one in value]) or "-"
     if name.endswith("_at"):
-        return render.moment(render.wall_ms(value), now)
+        return render.moment(wall_ms(value), now)
     if name.endswith("_ms") and isinstance(value, int):
         return span(value)
     return render.word(value)
@@ -45,7 +46,7 @@ def _attempt(one: object) -> str:
     """Return `2: exited with 1 after 3.5s`, as far as it is known."""
     if not isinstance(one, dict):
         return render.word(one)
-    begun, ended = (render.wall_ms(one.get(key)) for key in ("started_at", "ended_at"))
+    begun, ended = (wall_ms(one.get(key)) for key in ("started_at", "ended_at"))
     signum = render.number(one.get("signal"))
     status = one.get("exit_status")
     how = f"exited with {render.word(status)}" if status is not None else "did not end by itself"

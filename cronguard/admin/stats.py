@@ -9,12 +9,13 @@ import click
 from cronguard.admin import render
 from cronguard.admin.common import Here, is_job, no_such_job, say_damaged, wall_now, with_store
 from cronguard.admin.due import Dues
-from cronguard.admin.figures import LADDER, Figures, Period, Spread, histogram
+from cronguard.admin.figures import Figures, Period, Spread, histogram
 from cronguard.admin.output import say, say_json, say_table
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import Settings
 from cronguard.config.values import duration_text
 from cronguard.core.durations import ENOUGH_RUNS
+from cronguard.core.metrics import LADDER
 from cronguard.core.record import KEPT_RUNS, SUCCEEDED
 from cronguard.core.words import printable, span
 from cronguard.stores.contract import Damaged

@@ -6,9 +6,11 @@ A paused job is neither overdue nor skipped too often: that is what it was pause
 from __future__ import annotations
 
 from cronguard.admin import render
-from cronguard.admin.figures import IN_THE_WAY, Spread
+from cronguard.admin.figures import Spread
 from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.lease import FULL_TTL_MS, MIN_TTL_MS, TAKEOVER_MS, LeaseTimes
+from cronguard.core.metrics import IN_THE_WAY
+from cronguard.core.moments import wall_ms
 from cronguard.core.record import LEASE_LOST
 from cronguard.core.words import span
 
@@ -104,7 +106,7 @@ class Facts:
         found = {}
         for lease in self.live:
             record = self.seen.records.get(lease.owner.run_id, {})
-            begun = render.wall_ms(record.get("started_at")) or lease.owner.since_wall
+            begun = wall_ms(record.get("started_at")) or lease.owner.since_wall
             found[lease.owner.run_id] = max(now - begun, 0)
         return found
 

@@ -14,6 +14,7 @@ from cronguard.admin.output import say, say_json
 from cronguard.admin.pause import pause_json, pause_text, standing
 from cronguard.admin.sharing import LOOK_BACK, sharing
 from cronguard.core import record as rec
+from cronguard.core.moments import wall_ms
 from cronguard.core.words import printable, signal_name, span
 
 TYPE_CHECKING = False
@@ -171,7 +172,7 @@ def _facts(record: render.Record, now: int) -> dict[str, str]:
         "host": render.word(record.get("host")),
         "reason": render.word(record.get("reason")),
         "status": status,
-        "slot": render.moment(render.wall_ms(record.get("slot")), now),
+        "slot": render.moment(wall_ms(record.get("slot")), now),
         "signal": signal_name(signum) if signum else "-",
         "ended": _ended(signum, status) + _tries(render.number(record.get("attempt"))),
         "holder": _holder(holder, now) if isinstance(holder, dict) else "it is not known whose",
@@ -209,7 +210,7 @@ def _holder(holder: dict[str, object], now: int) -> str:
         parts.append(f"pid {render.word(holder['pid'])}")
     if holder.get("run_id"):
         parts.append(f"run {render.short(holder['run_id'])}")
-    if since := render.wall_ms(holder.get("since")):
+    if since := wall_ms(holder.get("since")):
         parts.append(f"since {render.moment(since, now)}")
     return ", ".join(parts)
 

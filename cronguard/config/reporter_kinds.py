@@ -11,10 +11,14 @@ from cronguard.config.reporter_rows import (
     Kind,
     Setting,
     count,
+    datagrams_to,
     events,
+    folder,
+    one_of,
     period,
     switch,
     text,
+    texts,
     windows,
 )
 from cronguard.core.telling import FAILURE, RECOVERY, SKIP, START, STOP, SUCCESS, WARNING
@@ -52,11 +56,21 @@ KINDS: dict[str, Kind] = {
     ),
     "prometheus": Kind(
         ALL,
-        (*HTTP,),
+        (
+            Setting("textfile", folder, "", "A folder to write metrics to, a file for each job."),
+            Setting("pushgateway", text, "", "A Pushgateway: https://HOST:9091.", is_secret=True),
+            Setting("instance", text, "", "The Pushgateway's group beside the job, as {host}."),
+            *HTTP,
+        ),
     ),
     "statsd": Kind(
         ENDS,
-        (),
+        (
+            Setting("address", datagrams_to, "127.0.0.1:8125", "HOST:PORT, or unix:///PATH."),
+            Setting("dialect", one_of("statsd", "dogstatsd"), "statsd", "What the server reads."),
+            Setting("prefix", text, "cronguard", "What names begin with, as cron.{host}."),
+            Setting("tags", texts, (), "Of DogStatsD: what each metric has, as user:{user}."),
+        ),
     ),
     "mail": Kind(
         ALERTS,

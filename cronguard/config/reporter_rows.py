@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from cronguard.config import values
+from cronguard.config.datagrams import place
 from cronguard.config.values import shown
 from cronguard.core import telling
 
@@ -59,6 +60,35 @@ def text(value: object) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError("it takes one line of text, in quotes")
     return value
+
+
+def folder(value: object) -> str:
+    """Return the path of a folder, from the root on."""
+    path = text(value)
+    if path[0] != "/":
+        raise ValueError("it takes the path of a folder from the root on, as /var/lib/metrics")
+    return path
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """Return lines of text; one need not be in a list."""
+    return tuple(text(one) for one in (value if isinstance(value, list) else [value]))
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """Return a reader that takes one of these words."""
+
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"it takes one of {', '.join(words)}, in quotes")
+        return str(value)
+
+    return read
+
+
+def datagrams_to(value: object) -> str:
+    """Return where datagrams go, as it was written."""
+    return str(place(text(value)))
 
 
 def switch(value: object) -> bool:

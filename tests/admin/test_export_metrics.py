@@ -15,9 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from cronguard.admin.export_metrics import replace
-from cronguard.admin.metrics import ENDED, label
-from cronguard.admin.metrics_table import COUNTER, TABLE
 from cronguard.core import record as rec
+from cronguard.core.metrics import COUNTER, ENDED, TABLE
+from cronguard.core.sheet import label
 from tests.servers import binary, start_server
 from tests.shape import source
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cronguard.admin.metrics_table import COUNTER, HISTOGRAM, TABLE
+from cronguard.core.metrics import COUNTER, HISTOGRAM, NAMESPACE, TABLE
 from tests.shape import source
 
 from .seeds import Seeds
@@ -70,6 +70,7 @@ def test_what_is_grouped_by_is_a_label() -> None:
     """Each of the labels that an expression keeps, or a text shows, is one of its metrics'."""
     for text in questions():
         known = {label for name in NAME.findall(text) for label in TABLE[family(name)][1]}
+        known.add(NAMESPACE)
         for kept in GROUPED.findall(text):
             assert {label.strip() for label in kept.split(",")} <= known, text
     for rule in rules():
@@ -145,6 +146,16 @@ SERIES = {
     'cronguard_consecutive_failures{job="backup"}': "3x90",
     'cronguard_consecutive_failures{job="mail"}': "0x90",
     'cronguard_consecutive_failures{job="rates"}': "1x90",
+    'cronguard_last_failure_timestamp_seconds{job="rates"}': "9x90",
+    'cronguard_last_success_timestamp_seconds{job="rates"}': "8x90",
+    'cronguard_consecutive_failures{job="moved",instance="a"}': "3x90",
+    'cronguard_last_failure_timestamp_seconds{job="moved",instance="a"}': "8x90",
+    'cronguard_consecutive_failures{job="moved",instance="b"}': "0x90",
+    'cronguard_last_success_timestamp_seconds{job="moved",instance="b"}': "9x90",
+    'cronguard_consecutive_failures{job="twice"}': "0x90",
+    'cronguard_last_success_timestamp_seconds{job="twice"}': "9x90",
+    'cronguard_consecutive_failures{job="twice",namespace="team"}': "3x90",
+    'cronguard_last_failure_timestamp_seconds{job="twice",namespace="team"}': "8x90",
     'cronguard_overdue{job="mail"}': "1x90",
     'cronguard_consecutive_skips{job="mail"}': "9x90",
     'cronguard_paused{job="mail"}': "1x90",
@@ -166,8 +177,8 @@ SERIES = {
     'cronguard_run_duration_seconds_count{job="slow"}': "20x90",
 }
 FIRING = {
-    "CronguardJobFailing": ["backup"],
-    "CronguardJobFailed": ["backup", "rates"],
+    "CronguardJobFailing": ["backup", "twice"],
+    "CronguardJobFailed": ["backup", "rates", "twice"],
     "CronguardJobOverdue": ["mail"],
     "CronguardJobSkipped": ["rates"],
     "CronguardJobAbandoned": ["rates"],

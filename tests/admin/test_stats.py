@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from cronguard.admin.due import ANNOUNCED, Due
 from cronguard.admin.figures import (
-    LADDER,
     Figures,
     Period,
     histogram,
@@ -18,6 +17,7 @@ from cronguard.admin.figures import (
 from cronguard.admin.stats import bars, lines, row
 from cronguard.core import record as rec
 from cronguard.core.durations import ENOUGH_RUNS, percentile
+from cronguard.core.metrics import LADDER
 
 from .seeds import Seeds
 

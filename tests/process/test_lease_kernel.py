@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cronguard.admin.render import wall_ms
+from cronguard.core.moments import wall_ms
 from tests import servers, skew
 from tests.process.lab import Lab, is_alive, until
 from tests.process.places import control_group, root

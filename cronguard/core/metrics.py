@@ -1,12 +1,46 @@
 """The names of our metrics and what they mean: users' dashboards and alerts rely on both.
 
 Base units, and as labels only the job, its host where that matters, and what a count is split by.
+They are the same ones whoever tells them: `export metrics` out of the store, or a reporter out of
+what it heard of the runs of one host.
 """
 
 from __future__ import annotations
 
-from cronguard.core.record import KEPT_RUNS
+from cronguard.core.record import (
+    ABANDONED,
+    FAILED,
+    KEPT_RUNS,
+    LEASE_LOST,
+    NOT_STARTED,
+    OUTCOMES,
+    RUNNING,
+    SKIPPED,
+    STOPPED,
+    STORE_UNAVAILABLE,
+    SUCCEEDED,
+    TIMED_OUT,
+)
 
+SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
+LADDER = (
+    *(10, 50, 100, 250, 500),
+    *(SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND, 30 * SECOND),
+    *(MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE),
+    *(HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR),
+)
+"""The upper bounds of the histogram's bars, in ms; the last bar has none."""
+IN_THE_WAY = ("held", "wait_expired", "replaced")
+"""The reasons of skips that say that runs are in each other's way."""
+ENDED = (SUCCEEDED, FAILED, TIMED_OUT, STOPPED, LEASE_LOST, NOT_STARTED, STORE_UNAVAILABLE)
+"""The outcomes that are counted once and for all."""
+assert {*ENDED, RUNNING, SKIPPED, ABANDONED} == set(OUTCOMES)
+SURELY_HELD = (SUCCEEDED, FAILED, TIMED_OUT, LEASE_LOST)
+REASONS, OTHER = (*IN_THE_WAY, "slot_done", "paused"), "other"
+"""What skips are told by, also while there is none: else the first would be no increase."""
+
+NAMESPACE = "namespace"
+"""A label beside those of the table, where several namespaces are told in one place."""
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 _JOB = ("job",)
 _RECENT = f"of the last {KEPT_RUNS} runs, so it can fall"
