@@ -63,12 +63,12 @@ class Report:
     @property
     def job(self) -> str:
         """The job's name."""
-        return str(self.record["job"])
+        return self.text("job")
 
     @property
     def run_id(self) -> str:
         """The run's id: 32 hexadecimal digits, the same for its start and its end."""
-        return str(self.record["run_id"])
+        return self.text("run_id")
 
     def number(self, field: str) -> int | None:
         """Return a field of the record that is a number, or None."""
