@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from cronguard.config import reporter_healthchecks as healthchecks
 from cronguard.config import reporter_sentry as sentry
+from cronguard.config import reporter_webhook as webhook
 from cronguard.config.reporter_rows import (
     Kind,
     Setting,
@@ -48,7 +49,7 @@ KINDS: dict[str, Kind] = {
     ),
     "webhook": Kind(
         ALERTS,
-        (*HTTP,),
+        (*webhook.SETTINGS, *HTTP),
     ),
     "sentry": Kind(
         ALL,

@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _FIELD = re.compile(r"\{([a-z_]+)\}")
-EXTRA = ("event", "namespace", "failures")
+EXTRA = ("event", "namespace", "failures", "warning")
 """What texts may use beside the fields of the record."""
 
 
@@ -80,16 +80,25 @@ class Report:
         value = self.record.get(field)
         return "" if value is None else str(value)
 
-    def fill(self, template: str) -> str:
-        """Return *template* with each `{field}` replaced; what is no field stays as it is."""
-        return _FIELD.sub(self._field, template)
+    def fill(self, template: str, escape: Callable[[str], str] = str) -> str:
+        """Return *template* with each `{field}` replaced; what is no field stays as it is.
 
-    def _field(self, found: re.Match[str]) -> str:
-        name = found[1]
+        *escape* makes of a field's text what its target takes for text alone.
+        """
+
+        def field(found: re.Match[str]) -> str:
+            known, value = self.field(found[1])
+            if not known:
+                return found[0]
+            return escape("" if value is None else str(value))
+
+        return _FIELD.sub(field, template)
+
+    def field(self, name: str) -> tuple[bool, object]:
+        """Return whether texts may use a field of that name, and its value."""
         if name in EXTRA:
-            value = getattr(self, name)
-            return "" if value is None else str(value)
-        return self.text(name) if name in self.record else found[0]
+            return True, getattr(self, name)
+        return name in self.record, self.record.get(name)
 
 
 class Reporter(ABC):
