@@ -47,6 +47,8 @@ _COLOURS = {
     telling.WARNING: (_ORANGE, "warning"),
 }
 _PLAIN = (_GREY, "default")
+_PART = re.compile(r"&[a-z]{0,3}…$")
+"""An escaped character that was cut."""
 _ROLE = re.compile(r"<@&(\d{1,20})>")
 _USER = re.compile(r"<@!?(\d{1,20})>")
 
@@ -54,11 +56,11 @@ _USER = re.compile(r"<@!?(\d{1,20})>")
 def slack(report: Report, text: str, output: str) -> dict[str, object]:
     """Return a message with blocks. *text* is the section's own, "" for a usual one."""
     escape = _escaping(_MRKDWN)
-    first = report.fill(text, escape) if text else f"*{fit(headline(report), 2_000, _MRKDWN)}*"
+    first = f"*{fit(headline(report), 2_000, _MRKDWN)}*"
+    if text:
+        first = _PART.sub("…", cut(report.fill(text, escape), _SLACK_TEXT))
     fields = [f"*{name}*\n{fit(value, _SLACK_FIELD, _MRKDWN)}" for name, value in facts(report)]
-    blocks: list[dict[str, object]] = [
-        {"type": "section", "text": _mrkdwn(cut(first, _SLACK_TEXT))}
-    ]
+    blocks: list[dict[str, object]] = [{"type": "section", "text": _mrkdwn(first)}]
     if not text:
         blocks.append({"type": "section", "fields": [_mrkdwn(one) for one in fields[:10]]})
     if output.strip():
@@ -161,7 +163,7 @@ def fit(text: str, most: int, table: dict[str, str], *, is_end: bool = False) ->
 
     What is too long loses its end, or with *is_end* its start, and whole characters alone.
     """
-    shown = _visible(text)
+    shown = _visible(text[-most - 1 :] if is_end else text[: most + 1])
     pieces = [table.get(char, char) for char in (reversed(shown) if is_end else shown)]
     if sum(map(_units, pieces)) > most:
         kept: list[str] = []

@@ -219,8 +219,9 @@ def _keys(text: str) -> list[bytes]:
     """Return the keys in *text*. Raises: ValueError, which does not show them."""
     keys = []
     for one in text.split():
+        bare = one.removeprefix(_PREFIX).rstrip("=")
         try:
-            key = base64.b64decode(one.removeprefix(_PREFIX), validate=True)
+            key = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
         except (binascii.Error, ValueError):
             key = b""
         if not _LEAST_BYTES <= len(key) <= _MOST_BYTES:
