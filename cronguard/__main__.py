@@ -34,15 +34,10 @@ def shell() -> None:
 def tell() -> None:
     """Tell the reporters of a run: what `run` starts at its end, if there are any."""
     guard_path()
-    said = ""
-    if sys.argv[-1] == "look":  # core/report.py
-        from cronguard.runtime.found_dead import main as look  # noqa: PLC0415
-
-        said = look(sys.argv[1])
-        sys.argv.pop()
     from cronguard.reporters.process import main as tell_all  # noqa: PLC0415
+    from cronguard.runtime.handed import take  # noqa: PLC0415
 
-    _leave(tell_all(sys.argv[1:], said))
+    _leave(tell_all(sys.argv[1:], *take(sys.argv[1])))
 
 
 def _leave(status: int) -> None:

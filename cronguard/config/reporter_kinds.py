@@ -5,7 +5,9 @@ What each type does with it stands at the head of its module in cronguard/report
 
 from __future__ import annotations
 
+from cronguard.config import reporter_healthchecks as healthchecks
 from cronguard.config import reporter_sentry as sentry
+from cronguard.config import reporter_webhook as webhook
 from cronguard.config.reporter_rows import (
     Kind,
     Setting,
@@ -43,11 +45,11 @@ HTTP = (
 KINDS: dict[str, Kind] = {
     "healthchecks": Kind(
         ALL,
-        (*HTTP,),
+        (*healthchecks.SETTINGS, *HTTP),
     ),
     "webhook": Kind(
         ALERTS,
-        (*HTTP,),
+        (*webhook.SETTINGS, *HTTP),
     ),
     "sentry": Kind(
         ALL,

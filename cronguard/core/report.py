@@ -17,8 +17,6 @@ SCHEMA = 1
 FOLDER = "spool"
 ENDING = ".json"
 KINDS = ("start", "warning", "end")
-LOOK = "look"
-"""The word to the process that tells: it is to look first for runs that were abandoned."""
 MOST_BYTES = 1 << 20
 """More than any report of ours takes."""
 

@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _FIELD = re.compile(r"\{([a-z_]+)\}")
-EXTRA = ("event", "namespace", "failures")
+EXTRA = ("event", "namespace", "failures", "warning")
 """What texts may use beside the fields of the record."""
 
 
@@ -63,12 +63,12 @@ class Report:
     @property
     def job(self) -> str:
         """The job's name."""
-        return str(self.record["job"])
+        return self.text("job")
 
     @property
     def run_id(self) -> str:
         """The run's id: 32 hexadecimal digits, the same for its start and its end."""
-        return str(self.record["run_id"])
+        return self.text("run_id")
 
     def number(self, field: str) -> int | None:
         """Return a field of the record that is a number, or None."""
@@ -80,16 +80,25 @@ class Report:
         value = self.record.get(field)
         return "" if value is None else str(value)
 
-    def fill(self, template: str) -> str:
-        """Return *template* with each `{field}` replaced; what is no field stays as it is."""
-        return _FIELD.sub(self._field, template)
+    def fill(self, template: str, escape: Callable[[str], str] = str) -> str:
+        """Return *template* with each `{field}` replaced; what is no field stays as it is.
 
-    def _field(self, found: re.Match[str]) -> str:
-        name = found[1]
+        *escape* makes of a field's text what its target takes for text alone.
+        """
+
+        def field(found: re.Match[str]) -> str:
+            known, value = self.field(found[1])
+            if not known:
+                return found[0]
+            return escape("" if value is None else str(value))
+
+        return _FIELD.sub(field, template)
+
+    def field(self, name: str) -> tuple[bool, object]:
+        """Return whether texts may use a field of that name, and its value."""
         if name in EXTRA:
-            value = getattr(self, name)
-            return "" if value is None else str(value)
-        return self.text(name) if name in self.record else found[0]
+            return True, getattr(self, name)
+        return name in self.record, self.record.get(name)
 
 
 class Reporter(ABC):

@@ -3,17 +3,22 @@
 * No redirect is followed: what was configured is told, and nobody else.
 * `http:` is refused without `allow_http`; so is, without `allow_private`, every name that leads to
   an address of this host or its network. The address that was looked at is the one connected to.
-* At most 64 KiB of an answer are read. What may pass by itself is tried again while time is left.
-* An error names scheme and host alone: paths, queries and headers of such services are secrets.
+* At most 64 KiB of an answer are read, and it is over at the deadline, however slowly it drips.
+  What may pass by itself is tried again while time is left.
+* A status that has come stands, also where the rest of the answer does not: the request was taken,
+  and is not sent again.
+* An error names scheme and host alone: paths, queries and headers of such services are secrets. An
+  answer that quotes them is masked.
 """
 
 from __future__ import annotations
 
-import socket
+import base64
+import math
 import ssl
 import time
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv6Address, ip_address, ip_network
+from urllib.parse import unquote_to_bytes
 
 import urllib3
 from urllib3.exceptions import (
@@ -21,37 +26,56 @@ from urllib3.exceptions import (
     HTTPError,
     LocationParseError,
     NewConnectionError,
+    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
-from urllib3.util import Timeout, make_headers, parse_url
+from urllib3.util import Timeout, parse_url
 
+from cronguard.core.redact import MASK
+from cronguard.reporters.addresses import Unknown, is_ours_by_name, is_public, look_up
 from cronguard.reporters.contract import Never, NotNow
+from cronguard.reporters.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from ipaddress import IPv4Address
 
     from urllib3.util import Url
 
 MOST_BYTES = 64 << 10
 _PAUSE_SECONDS = 0.25
-_AGAIN = (408, 425, 429, 500, 502, 503, 504)
-"""Answers that may be another in a moment."""
-_NAT64 = ip_network("64:ff9b::/96")
+_BODY_SECONDS = 1.0
+"""How long what follows the head of an answer is waited for."""
+_AGAIN = (408, 425, 429)
+"""Answers that may be another in a moment, beside all that say that the server is in trouble."""
+_NEVER_AGAIN = (501, 505)
+_SAID = 200
+_LEAST_SECRET = 6
+"""What is shorter is no secret, and would mask half of a text."""
 _PORTS = {"http": 80, "https": 443}
 
 
 class Answer:
-    """What a server answered: `status`, `headers`, the `body`'s start."""
+    """What a server answered: `status`, `headers`, the `body`'s start.
 
-    __slots__ = ("body", "headers", "status")
+    `secrets` of the request, which the body may quote.
+    """
+
+    __slots__ = ("body", "headers", "secrets", "status")
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.secrets: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The body's start on one line, to be shown; "" if it is a page, or no text."""
+        text = _masked(self.body[:4096].decode("utf-8", "replace"), self.secrets)
+        text = " ".join(text[:_SAID].split())
+        return text if text.isprintable() and not text.startswith("<") else ""
 
     @property
     def retry_after(self) -> float:
@@ -66,12 +90,13 @@ class Sender:
         """Take a reporter's settings. Raises: ValueError if they cannot be used."""
         self.allow_http = bool(settings.get("allow_http"))
         self.allow_private = bool(settings.get("allow_private"))
-        self.proxy = str(settings.get("proxy") or "")
+        self.proxy = _proxy(str(settings.get("proxy") or ""))
         ca = str(settings.get("ca") or "")
         try:
             self._tls = ssl.create_default_context(cafile=ca or None)
         except OSError as error:
-            raise ValueError(f"ca: {error.strerror or error}") from None
+            why = getattr(error, "reason", "") or error.strerror or "it cannot be read"
+            raise ValueError(f"ca: {why}; name a file of certificates in PEM") from None
 
     def send(
         self,
@@ -88,13 +113,19 @@ class Sender:
         *judged_by* says what an answer means, in place of `judge`.
         """
         target = self._target(url)
+        secrets = _secrets(target, headers or {})
         until = time.monotonic() + timeout
         pause = _PAUSE_SECONDS
         while True:
             try:
                 answer = self._once(method, target, body, headers or {}, until)
+                answer.secrets = secrets
                 return (judged_by or judge)(shown(target), answer)
-            except NotNow as error:
+            except (NotNow, Never) as error:
+                what = str(error).removeprefix(shown(target))
+                error.args = (str(error)[: -len(what) or None] + _masked(what, secrets),)
+                if isinstance(error, Never):
+                    raise
                 pause = max(pause, error.after)
                 if time.monotonic() + pause >= until:
                     raise
@@ -118,15 +149,16 @@ class Sender:
         where = shown(target)
         fields = {"User-Agent": "cronguard", **headers}
         if target.auth:
-            fields |= make_headers(basic_auth=target.auth)
+            fields["Authorization"] = _basic(target.auth)
         problem = NotNow(f"{where}: it has no address")
-        for pool, path in self._ways(target, fields):
+        ways, path = self._ways(target, fields, until)
+        for number, pool in enumerate(ways):
             left = until - time.monotonic()
             if left <= 0:
                 raise NotNow(f"{where}: no answer in time")
             try:
-                with pool:
-                    response = pool.urlopen(
+                with pool, Watch(left) as watch:
+                    response = watch.pool(pool).urlopen(
                         method,
                         path,
                         body=body or None,
@@ -134,68 +166,68 @@ class Sender:
                         retries=False,
                         redirect=False,
                         assert_same_host=False,
-                        timeout=Timeout(total=left),
+                        timeout=Timeout(connect=left / (len(ways) - number), total=left),
                         preload_content=False,
                         decode_content=False,
                     )
                     try:
-                        answer = _read(response, until)
+                        watch.limit(min(_BODY_SECONDS, until - time.monotonic()))
+                        return _read(response)
                     finally:
                         response.close()
             except (HTTPError, OSError) as error:
-                problem = NotNow(f"{where}: {_why(error)}")
+                why = "no answer in time" if watch.is_over else _why(error)
+                problem = NotNow(f"{where}: {why}")
                 if not isinstance(error, NewConnectionError | ConnectTimeoutError):
                     break
-                continue
-            return answer
+            except ValueError:  # not shown: it quotes what it does not like
+                raise Never(f"{where}: a header of the request holds what none may hold") from None
         raise problem
 
     def _ways(
-        self, target: Url, fields: dict[str, str]
-    ) -> list[tuple[urllib3.HTTPConnectionPool, str]]:
+        self, target: Url, fields: dict[str, str], until: float
+    ) -> tuple[list[urllib3.HTTPConnectionPool], str]:
         """Return the pools to try in turn, one for each address, and the path to ask each for."""
         host = str(target.host).strip("[]")
         port = target.port or _PORTS[str(target.scheme)]
-        if self.proxy:
-            _refuse_private_literal(host, shown(target), allowed=self.allow_private)
-            return [self._way_by_proxy(target, host, port)]
+        if self.proxy is not None:
+            if not self.allow_private and is_ours_by_name(host):
+                raise Never(_private(shown(target)))
+            bare = target._replace(auth=None, fragment=None)
+            return [self._by_proxy(self.proxy, target, host, port)], (
+                bare.request_uri if target.scheme == "https" else bare.url
+            )
         named = f"[{host}]" if ":" in host else host
         fields["Host"] = named if target.port is None else f"{named}:{port}"
-        pools = [
-            self._pool(target, address, host, port)
-            for address in self._addresses(host, port, shown(target))
-        ]
-        return [(pool, target.request_uri) for pool in pools]
+        addresses = self._addresses(host, port, shown(target), until - time.monotonic())
+        return [self._pool(target, one, host, port) for one in addresses], target.request_uri
 
     def _pool(self, target: Url, address: str, host: str, port: int) -> urllib3.HTTPConnectionPool:
         if target.scheme == "http":
             return urllib3.HTTPConnectionPool(address, port)
         return urllib3.HTTPSConnectionPool(
-            address, port, ssl_context=self._tls, server_hostname=host, assert_hostname=host
+            address, port, ssl_context=self._tls, server_hostname=host.rstrip(".")
         )
 
-    def _way_by_proxy(
-        self, target: Url, host: str, port: int
-    ) -> tuple[urllib3.HTTPConnectionPool, str]:
+    def _by_proxy(
+        self, proxy: Url, target: Url, host: str, port: int
+    ) -> urllib3.HTTPConnectionPool:
         """Return the pool that asks the proxy; it finds the address, not we."""
-        proxy = parse_url(self.proxy)
-        headers = make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
+        headers = {"Proxy-Authorization": _basic(proxy.auth)} if proxy.auth else None
         manager = urllib3.ProxyManager(
             str(proxy._replace(auth=None)), proxy_headers=headers, ssl_context=self._tls
         )
-        pool = manager.connection_from_host(host, port, target.scheme)
-        return pool, target.request_uri if target.scheme == "https" else target.url
+        return manager.connection_from_host(host, port, target.scheme)
 
-    def _addresses(self, host: str, port: int, where: str) -> list[str]:
+    def _addresses(self, host: str, port: int, where: str, seconds: float) -> list[str]:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise NotNow(f"{where}: its name cannot be looked up: {_why(error)}") from None
-        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+            addresses = look_up(host, port, seconds)
+        except Unknown as error:
+            raise NotNow(f"{where}: its name cannot be looked up: {error}") from None
         if self.allow_private:
             return addresses
         allowed = [address for address in addresses if is_public(address)]
-        if not allowed:
+        if addresses and not allowed:
             raise Never(_private(where))
         return allowed
 
@@ -206,39 +238,57 @@ def shown(target: Url) -> str:
     return f"{target.scheme}://{target.host}{port}"
 
 
-def is_public(text: str) -> bool:
-    """Tell whether an address belongs to neither this host nor its network, also in disguise."""
-    address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ip_address(int(address) & 0xFFFFFFFF)  # type: ignore[assignment]
-        if inner is not None:
-            address = inner
-    return address.is_global and not address.is_multicast
-
-
 def _private(where: str) -> str:
     return f"{where} is of this host or its network; set allow_private = true if that is meant"
 
 
-def _refuse_private_literal(host: str, where: str, *, allowed: bool) -> None:
+def _proxy(text: str) -> Url | None:
+    """Return where the proxy is. Raises: ValueError, without its text: it may have a password."""
+    if not text:
+        return None
     try:
-        is_ours = not is_public(host)
-    except ValueError:  # a name
-        is_ours = host == "localhost" or host.endswith(".localhost")
-    if is_ours and not allowed:
-        raise Never(_private(where))
+        found = parse_url(text)
+    except LocationParseError:
+        found = None
+    if found is None or found.scheme not in _PORTS or not found.host:
+        raise ValueError("proxy: it cannot be read; write http://HOST:PORT")
+    return found
 
 
-def _read(response: urllib3.BaseHTTPResponse, until: float) -> Answer:
+def _basic(auth: str) -> str:
+    """Return the header for `user:password` as it stands in an address."""
+    return "Basic " + base64.b64encode(unquote_to_bytes(auth)).decode("ascii")
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> Answer:
+    """Return the answer, with as much of its body as comes."""
     body = b""
-    while len(body) < MOST_BYTES and time.monotonic() < until:
-        piece = response.read1(MOST_BYTES - len(body))
-        if not piece:
-            break
-        body += piece
+    try:
+        while len(body) < MOST_BYTES:
+            piece = response.read1(MOST_BYTES - len(body))
+            if not piece:
+                break
+            body += piece
+    except (HTTPError, OSError):
+        pass
     return Answer(response.status, response.headers, body)
+
+
+def _secrets(target: Url, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what of a request is nobody's business, the longest first."""
+    auth = (target.auth or "").split(":", 1)[1:]
+    path = (target.path or "").split("/")
+    query = [one.partition("=")[2] for one in (target.query or "").split("&")]
+    values = [part for value in headers.values() for part in (value, value.partition(" ")[2])]
+    found = {target.request_uri, target.path or "", target.query or ""}
+    found |= {*auth, *path, *query, *values}
+    return tuple(sorted([one for one in found if len(one) >= _LEAST_SECRET], key=len, reverse=True))
+
+
+def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
 
 
 def judge(where: str, answer: Answer) -> Answer:
@@ -249,28 +299,32 @@ def judge(where: str, answer: Answer) -> Answer:
     if 300 <= status < 400:
         text = f"{where} answers with a redirect ({status}), and none is followed; name its target"
         raise Never(text)
-    said = " ".join(answer.body[:200].decode("utf-8", "replace").split())
-    text = f"{where} answers {status}"
-    if said and said.isprintable() and not said.startswith("<"):
-        text += f": {said}"
-    if status not in _AGAIN:
+    text = f"{where} answers {status}" + (f": {answer.said}" if answer.said else "")
+    is_trouble = 500 <= status < 600 and status not in _NEVER_AGAIN
+    if status not in _AGAIN and not is_trouble:
         raise Never(text)
     raise NotNow(text, answer.retry_after)
 
 
 def _retry_after(text: str) -> float:
-    if text.isdecimal() and len(text) < 9:
-        return float(text)
     try:
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError):
-        return 0.0
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
 
 
 def _why(error: Exception) -> str:
     """Say what went wrong, without the path that was asked for."""
-    if isinstance(error, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
+    is_refused = isinstance(error, NewConnectionError)  # which is a ConnectTimeoutError, too
+    is_late = isinstance(error, ConnectTimeoutError | ReadTimeoutError | TimeoutError)
+    if is_late and not is_refused:
         return "no answer in time"
+    if isinstance(error, ProxyError):
+        return f"the proxy: {_why(error.original_error)}"
     cause = error.__cause__ or error.__context__
     if isinstance(error, SSLError):
         inner = error.args[0] if error.args else error

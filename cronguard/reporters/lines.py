@@ -108,7 +108,10 @@ def _parts(target: Target, settings: Mapping[str, object]) -> list[str]:
     found: list[str] = []
     for row in rows:
         value = settings.get(row.name)
+        if row.is_secret and isinstance(value, dict):
+            found += [part for one in value.values() for part in (one, *one.split())]
         if row.is_secret and isinstance(value, str):
+            found += value.split()
             _, mark, rest = value.partition("://")
             path = rest.partition("/")[2] if mark else ""
             user = rest.partition("/")[0].rpartition("@")[0] if mark else ""

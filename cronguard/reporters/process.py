@@ -3,15 +3,14 @@
     STATE JOB DEADLINE others|alone         (DEADLINE on CLOCK_BOOTTIME, in ms; STATE may be `-`)
 
 It tells what waits for the job, in order; with `others`, and while time is left, what waits for
-other jobs of this host as well. Reports that could not be kept come on stdin, a line each. What is
-to be said of it goes to stdout, a line each: `run` says it.
+other jobs of this host as well. What is to be said of it goes to stdout, a line each: `run` says
+it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 
 from cronguard.config.options import ConfigError
@@ -34,20 +33,19 @@ _AWAY_SECONDS = 0.1
 _NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 
 
-def main(arguments: list[str], said: str = "") -> int:
+def main(arguments: list[str], unkept: list[str], said: list[str]) -> int:
     """Tell what the arguments at the head of this file say; return an exit status.
 
-    *said* is to be said beside what comes of it.
+    *unkept* are reports that wait nowhere; *said* is to be said beside what comes of all this.
     """
     state, job, deadline, whose = arguments
     ours = _be_modest()
     left = int(deadline) / 1000 - time.clock_gettime(time.CLOCK_BOOTTIME)
     until = time.monotonic() + left - _AWAY_SECONDS
     teller = Teller(os.environ)
-    teller.said += [said] if said else []
-    handed = _handed_over()
-    if handed:
-        teller.tell(handed, until)
+    teller.said += said
+    if unkept:
+        teller.tell(_loaded(unkept), until)
     if state != "-":
         teller.tell_folder(state, job, until, is_patient=True)
         if whose == "others":
@@ -148,14 +146,6 @@ def _be_modest() -> int:
     return ours
 
 
-def _handed_over() -> list[Waiting]:
-    """Return the reports on stdin."""
-    found = []
-    for line in sys.stdin.buffer.read().splitlines():
-        try:
-            said = json.loads(line)
-            if isinstance(said, dict):
-                found.append(Waiting("", said))
-        except (ValueError, RecursionError):
-            continue
-    return found
+def _loaded(lines: list[str]) -> list[Waiting]:
+    """Return the reports in these lines."""
+    return [Waiting("", json.loads(line)) for line in lines]

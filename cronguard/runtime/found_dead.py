@@ -10,7 +10,6 @@ Exactly one run comes after a row of abandoned ones, so exactly one tells of the
 from __future__ import annotations
 
 import json
-import sys
 
 from cronguard.core import record as records
 from cronguard.core import report
@@ -19,23 +18,11 @@ from cronguard.runtime import spool
 _ENOUGH_RUNS = 100
 
 
-def main(state: str) -> str:
-    """Take a question from stdin, a line of JSON; keep reports; return what is to be said of it."""
-    asked = json.loads(sys.stdin.buffer.readline())
-    try:
-        return keep_reports(asked, state)
-    except Exception as error:  # noqa: BLE001 - what waits is told all the same
-        from cronguard.core import redact  # noqa: PLC0415 - errors only
-
-        why = redact.text(f"{type(error).__name__}: {error}", tuple(asked["secrets"]))
-        return f"whether runs before this one were abandoned cannot be read: {why}"
-
-
-def keep_reports(asked: dict[str, object], state: str) -> str:
+def keep_reports(asked: dict[str, object], state: str) -> None:
     """Keep a report of each abandoned run right before the one that asks.
 
     *asked* has `store`, `namespace`, `job`, `run_id`, `config`, `to` (reporters) and `at` (when it
-    has ended, in ms since the epoch: theirs are told before its own).
+    has ended, in ms since the epoch: theirs are told before its own). Raises: whatever a store may.
     """
     from cronguard.stores.open import open_history  # noqa: PLC0415 - loads redis-py, perhaps
 
@@ -61,7 +48,6 @@ def keep_reports(asked: dict[str, object], state: str) -> str:
             config=None if asked["config"] is None else str(asked["config"]),
         )
         spool.put(state, job, report.file_name(at, run_id, "end"), text)
-    return ""
 
 
 def abandoned_before(

@@ -1,8 +1,9 @@
 """Starts who tells the reporters of a run, and waits for them within bounds. See reporters/.
 
-A report is written on this host before anybody is told (spool.py), so whatever becomes of the
-process that tells, of this one, or of the host, it is told later. Where it cannot be kept on this
-host it is handed on by a memory file, and has this one chance.
+The report of an end is written on this host before anybody is told (spool.py), so whatever becomes
+of the process that tells, of this one, or of the host, it is told later. Those of its start and its
+warnings are handed on by a memory file, and kept by that process (handed.py): no disk may hold up
+who holds a lease. So are those that cannot be kept here.
 
 The process gets no secret on its command line or in a file: it reads the configuration by itself,
 and the store's URL, where it is to look for abandoned runs (found_dead.py), from a memory file. It
@@ -68,6 +69,7 @@ class Teller:
         self.said: list[str] = []
         self._start: tuple[str, int] | None = None
         self._start_at: int | None = None
+        self._starting = 0
         self._telling: dict[int, int] = {}
 
     # -- what the loop asks -----------------------------------------------------------------------
@@ -84,38 +86,38 @@ class Teller:
 
     def wake_at(self) -> int | None:
         """Return when `is_due` will be true."""
-        return self._start_at
+        return None if self._starting else self._start_at
 
     def is_due(self, now: int) -> bool:
         """Tell whether the start is to be told now."""
-        return self._start_at is not None and now >= self._start_at
+        due = self.wake_at()
+        return due is not None and now >= due
 
     # -- telling ----------------------------------------------------------------------------------
 
     def tell_start(self) -> None:
         """Tell that the command has started."""
-        self._begin(self._put_start())
+        self._starting = self._begin(self._start_report())
 
     def tell_warning(self, record: str, at: int, text: str) -> None:
         """Tell that the run warns, and goes on."""
         to = self._wanted(telling.WARNING, "", "")
         if to:
-            self._begin(self._put(telling.WARNING, record, at, to, text))
+            self._begin(self._encoded(telling.WARNING, record, at, to, text))
 
     def tell_end(self, record: str, at: int, outcome: str, reason: str) -> None:
         """Tell how the run has ended, and what else waits on this host to be told."""
-        alone = []
+        handed = []
         if self._start_at is not None:
-            alone.append(self._put_start())
+            handed.append(self._start_report())
         to = self._wanted("end", outcome, reason)
         if to:
-            alone.append(self._put("end", record, at, to))
-        handed = [text for text in alone if text]
+            text = self._encoded("end", record, at, to)
+            handed += [] if self._keep(text, at) else [text]
         question = self._question(at)
-        if question:
-            self._begin("\n".join([question, *handed]), "others", report.LOOK)
-        elif alone or self._is_something_waiting():
-            self._begin("\n".join(handed), "others")
+        handed += [question] if question else []
+        if to or handed or self._is_something_waiting():
+            self._begin("\n".join(handed), whose="others")
 
     def wait(self, wake: int, until: int) -> None:
         """Wait until all is told, *until* is past, or somebody wants us gone."""
@@ -152,22 +154,21 @@ class Teller:
             if telling.event_of(target.rule, outcome, reason, self.streak, warns=warns)
         ]
 
-    def _put_start(self) -> str:
+    def _start_report(self) -> str:
         assert self._start is not None
         self._start_at = None
         record, at = self._start
         to = self._wanted(telling.START, records.RUNNING, "")
-        return self._put(telling.START, record, at, to)
+        return self._encoded(telling.START, record, at, to)
 
-    def _put(
+    def _encoded(
         self, kind: str, record: str, at: int, to: list[str], warning: str | None = None
     ) -> str:
-        """Keep a report on this host; return it where that cannot be done."""
-        run_id = self.claim.owner.run_id
-        text = report.encode(
+        """Return a report."""
+        return report.encode(
             record,
             kind=kind,
-            run_id=run_id,
+            run_id=self.claim.owner.run_id,
             job=self.claim.job,
             namespace=self.claim.namespace,
             streak=self.streak,
@@ -176,17 +177,19 @@ class Teller:
             config=self.config,
             warning=warning,
         )
+
+    def _keep(self, text: str, at: int) -> bool:
+        """Keep the report of the end on this host; False if that cannot be done."""
         if self.state is None:
-            return text
+            return False
         from cronguard.runtime import spool  # noqa: PLC0415  (only when there is something to tell)
 
+        name = report.file_name(at, self.claim.owner.run_id, "end")
         try:
-            spool.put(self.state, self.claim.job, report.file_name(at, run_id, kind), text)
-        except OSError as error:
-            why = os.strerror(error.errno or 0).lower()
-            self.said.append(f"a report cannot be kept on this host ({why}); it is tried once")
-            return text
-        return ""
+            spool.put(self.state, self.claim.job, name, text)
+        except OSError:
+            return False
+        return True
 
     def _is_something_waiting(self) -> bool:
         try:
@@ -209,13 +212,13 @@ class Teller:
             "to": to,
             "at": at,
         }
-        return records.encode(asked)
+        return records.encode({"found_dead": asked})
 
-    def _begin(self, handed: str, *more: str) -> None:
-        """Start who tells what waits, with *more* words, and with what is *handed* over to it."""
+    def _begin(self, handed: str, whose: str = "alone") -> int:
+        """Start who tells what waits, and takes what is *handed* over; return its pid, or 0."""
         path = [entry for entry in sys.path if entry and "\n" not in entry]
         until = now_ms() + self.timeout
-        words = [self.state or "-", self.claim.job, str(until), *(more or ("alone",))]
+        words = [self.state or "-", self.claim.job, str(until), whose]
         argv = [sys.executable, "-I", "-c", CODE, "\n".join(path), *words]
         reader = writer = paper = -1
         try:
@@ -239,8 +242,10 @@ class Teller:
             self.said.append(f"the reporters cannot be told now: {error}")
             if reader >= 0:
                 os.close(reader)
+            return 0
         else:
             self._telling[pid] = reader
+            return pid
         finally:
             for number in (writer, paper):
                 if number >= 0:
@@ -265,6 +270,8 @@ class Teller:
             text = ""
         os.close(reader)
         self.said += [line for line in text.split("\n") if line]
+        if status and pid == self._starting:
+            self._start_at = 0  # it is told with the end
         if status and not text:
             how = f"was killed ({-status})" if status < 0 else f"failed ({status})"
             self.said.append(

@@ -66,6 +66,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "spill_failed": {"why": "no space left on device"},
     "name_shared": {},
     "odd_rule": {"why": "--once 7m does not divide a day evenly"},
+    "report_trouble": {"what": "chat: not told yet: no answer in time"},
     "tls_unverified": {"store": "rediss://10.0.0.5:6379/0"},
 }
 

@@ -225,3 +225,27 @@ def test_an_abandoned_run_is_told_by_the_one_after_it(local: Lab, diary: Diary) 
         assert local.call(*RUN, "--wait", "1m", "--", "true").returncode == 0
     outcomes = [(one["record"]["outcome"], one["failures"]) for one in diary.entries()]  # type: ignore[index]
     assert outcomes == [("abandoned", 1), ("abandoned", 2), ("succeeded", 2)]
+
+
+def test_a_start_that_could_not_be_told_is_told_with_the_end(local: Lab, diary: Diary) -> None:
+    """Whoever told it was killed while the command ran; it is told before the end, and once."""
+    diary.is_ill("dies")
+    run = local.start(*RUN, "--", *local.python("import sys; sys.stdin.read()"), stdin=-1)
+    until("the start is being told", diary.asked)
+    until("who tells it is gone", lambda: not is_alive(diary.asked()[0]))
+    diary.is_ill("dies", ill=False)
+    run.communicate(b"")
+    assert run.returncode == 0
+    assert diary.events() == ["start", "success"]
+
+
+def test_a_state_folder_that_hangs_holds_up_no_run(local: Lab, diary: Diary) -> None:
+    """While the command runs, nobody who holds its lock writes a report: who tells does."""
+    diary.configure(on=["start"])
+    (local.state / "spool").mkdir(parents=True, mode=0o700)
+    os.mkfifo(local.state / "spool" / "job")  # whoever wants a folder there fails
+    run = local.start(*RUN, "--", *local.python("import sys; sys.stdin.read()"), stdin=-1)
+    until("the start is told", lambda: diary.events() == ["start"])
+    _, said = run.communicate(b"")
+    assert run.returncode == 0
+    assert b"cannot be kept on this host" in said

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cronguard.runtime import found_dead
 from cronguard.runtime.found_dead import abandoned_before
+from cronguard.runtime.handed import take
 
 
 def runs(*outcomes: str) -> list[dict[str, object]]:
@@ -47,11 +47,18 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(
 ) -> None:
     """What waits is told all the same."""
     url = "redis://:c4nary-secret@127.0.0.1:1/0"
-    asked = {"store": url, "secrets": ["c4nary-secret"], "namespace": "cg", "job": "job"}
-    line = json.dumps(asked | {"run_id": "0", "to": ["x"], "at": 5, "config": None}).encode()
-    stdin = io.TextIOWrapper(io.BytesIO(line + b"\nrest\n"))
-    monkeypatch.setattr(sys, "stdin", stdin)
-    said = found_dead.main(str(tmp_path))
-    assert "cannot be read" in said
-    assert "c4nary" not in said
-    assert stdin.buffer.read() == b"rest\n"
+    asked: dict[str, object] = {
+        "store": url,
+        "secrets": ["c4nary-secret"],
+        "namespace": "cg",
+        "job": "job",
+    }
+    asked |= {"run_id": "0", "to": ["x"], "at": 5, "config": None}
+    report = {"at": 5, "run_id": "f00d", "kind": "end", "job": "job"}
+    lines = "\n".join([json.dumps({"found_dead": asked}), json.dumps(report), ""])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    unkept, said = take(str(tmp_path))
+    assert not unkept
+    assert "cannot be read" in said[0]
+    assert "c4nary" not in said[0]
+    assert json.loads(next((tmp_path / "spool" / "job").iterdir()).read_text()) == report

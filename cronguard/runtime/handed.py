@@ -1,0 +1,56 @@
+"""What the keeper hands to the process that tells, taken over there: reports, and a question.
+
+While the command runs the keeper keeps no report itself: a disk that is busy, as with a backup, can
+hold it up for longer than its lease allows. So they come on stdin, a line each, and are kept here.
+What cannot be kept is told all the same, and has this one chance.
+
+    {"schema": 1, …}        a report, as in core/report.py
+    {"found_dead": {…}}     whether runs before this one were abandoned; see found_dead.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from cronguard.core import redact, report
+from cronguard.runtime import spool
+
+
+def take(state: str) -> tuple[list[str], list[str]]:
+    """Keep what comes on stdin; return the reports that cannot be kept, and what is to be said.
+
+    *state* is the state folder, `-` without one.
+    """
+    unkept: list[str] = []
+    said: list[str] = []
+    for line in sys.stdin.buffer.read().decode("ascii").splitlines():
+        try:
+            found = json.loads(line)
+            if "found_dead" in found:
+                said += _look(found["found_dead"], state)
+            elif state == "-":
+                unkept.append(line)
+            else:
+                name = report.file_name(found["at"], found["run_id"], found["kind"])
+                spool.put(state, found["job"], name, line)
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            said.append(f"a report cannot be kept on this host ({why}); it is tried once")
+            unkept.append(line)
+    return unkept, said
+
+
+def _look(asked: dict[str, object], state: str) -> list[str]:
+    """Keep a report of each run that was abandoned; return what is to be said."""
+    from cronguard.runtime.found_dead import keep_reports  # noqa: PLC0415 - with the store: on use
+
+    try:
+        keep_reports(asked, state)
+    except Exception as error:  # noqa: BLE001 - what waits is told all the same
+        secrets = asked["secrets"]
+        assert isinstance(secrets, list)
+        why = redact.text(f"{type(error).__name__}: {error}", tuple(secrets))
+        return [f"whether runs before this one were abandoned cannot be read: {why}"]
+    return []
