@@ -321,6 +321,7 @@ def evil(text: str, times: int) -> Report:
     return ended(**{**FAILED, **facts})
 
 
+@pytest.mark.variant
 @pytest.mark.parametrize("room", ROOMS)
 @pytest.mark.parametrize("times", [1, 30, 2_000])
 @pytest.mark.parametrize(
