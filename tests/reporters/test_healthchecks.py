@@ -353,7 +353,7 @@ def test_a_server_that_is_ill(pings: Pings, ill: str) -> None:
     pings.ill = ill
     one = healthchecks(pings)
     if ill in TOLD:
-        one.tell(ended(), 0.5)
+        one.tell(ended(), 3)
         return
     with pytest.raises(Never if ill == "redirect" else NotNow) as caught:
         one.tell(ended(), 0.5)
