@@ -52,9 +52,13 @@ class Answer:
 
 
 class Request:
-    """What came: `method`, `path` with its query, `headers` (without regard to case), `body`."""
+    """What came: `method`, `path` with its query, `headers` (without regard to case), `body`.
 
-    def __init__(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    `ill` is how the server was when it came.
+    """
+
+    def __init__(self, handler: BaseHTTPRequestHandler, body: bytes, ill: str) -> None:
+        self.ill = ill
         self.method = handler.command
         self.path = handler.path
         self.headers = handler.headers
@@ -101,10 +105,11 @@ class Receiver:
 
     def take(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         """Keep a request, and answer it."""
-        request = Request(handler, body)
+        ill = self.ill
+        request = Request(handler, body, ill)
         self.requests.append(request)
-        if self.ill:
-            self._be_ill(handler)
+        if ill:
+            self._be_ill(handler, ill)
             return
         answer = self.answers.pop(0) if self.answers else self.usual
         try:
@@ -122,9 +127,9 @@ class Receiver:
         handler.end_headers()
         handler.wfile.write(answer.body)
 
-    def _be_ill(self, handler: BaseHTTPRequestHandler) -> None:
+    def _be_ill(self, handler: BaseHTTPRequestHandler, ill: str) -> None:
         handler.close_connection = True
-        match self.ill:
+        match ill:
             case "silent":
                 self._over.wait()
             case "slow":
@@ -139,7 +144,7 @@ class Receiver:
             case "error":
                 self._answer(handler, Answer(500, body=b"out of order"))
             case _:
-                self._say(handler, self.ill)
+                self._say(handler, ill)
 
     def _say(self, handler: BaseHTTPRequestHandler, ill: str) -> None:
         """Write what the library would not write."""

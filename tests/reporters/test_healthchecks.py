@@ -336,6 +336,25 @@ def test_what_answers_mean(
     assert CHECK not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("told", "is_kept"),
+    [(skipped("held"), False), (skipped("paused"), True), (warned(RUN), True), (ended(), True)],
+)
+def test_a_skip_that_is_one_ping_too_many_holds_up_nothing(
+    pings: Pings, told: Report, *, is_kept: bool
+) -> None:
+    """Many hosts that skip are more than the service takes; the pings that count wait for it."""
+    pings.usual = Answer(200, body=b"OK (rate limited)")
+    one = healthchecks(pings)
+    if is_kept:
+        with pytest.raises(NotNow) as caught:
+            one.tell(told, 5)
+        assert caught.value.after == 60
+    else:
+        one.tell(told, 5)
+    assert len(pings.pings) == 1
+
+
 def test_a_check_that_was_made_is_fine(pings: Pings) -> None:
     """201 says so."""
     pings.usual = Answer(201, body=b"Created")
@@ -353,7 +372,7 @@ def test_a_server_that_is_ill(pings: Pings, ill: str) -> None:
     pings.ill = ill
     one = healthchecks(pings)
     if ill in TOLD:
-        one.tell(ended(), 0.5)
+        one.tell(ended(), 3)
         return
     with pytest.raises(Never if ill == "redirect" else NotNow) as caught:
         one.tell(ended(), 0.5)

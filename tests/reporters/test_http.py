@@ -41,6 +41,23 @@ def sender(**settings: object) -> Sender:
     return Sender({"allow_http": True, "allow_private": True, **settings})
 
 
+def within(seconds: float, act: Callable[[], object]) -> object:
+    """Return what *act* returns or raises; it must be over in so many seconds."""
+    found: list[object] = []
+
+    def run() -> None:
+        try:
+            found.append(act())
+        except Exception as error:  # noqa: BLE001 - it is looked at by who waits
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert found, f"not over within {seconds} s"
+    return found[0]
+
+
 Names = dict[str, list[str]]
 
 
@@ -96,6 +113,20 @@ def test_a_proxy_of_the_environment_is_not_used(
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert sender().send("GET", receiver.url, timeout=5).status == 200
+
+
+def test_an_address_of_ipv6_is_sent_to() -> None:
+    """As it stands in an address, in brackets."""
+    try:
+        receiver = Receiver(host="::1")
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    with receiver:
+        assert sender().send("GET", f"{receiver.url}/x", timeout=5).status == 200
+        with pytest.raises(Never, match=r"//\[::1\]:\d+ is of this host"):
+            Sender({"allow_http": True}).send("GET", receiver.url, timeout=5)
+    (request,) = receiver.requests
+    assert request.headers["Host"] == f"[::1]:{receiver.port}"
 
 
 # -- to whom ---------------------------------------------------------------------------------------
@@ -309,6 +340,71 @@ def test_a_proxy_is_asked_without_the_credentials_in_the_line() -> None:
     assert base64.b64decode(request.headers["Proxy-Authorization"].split()[1]) == b"me:let me"
 
 
+class Tunnel(threading.Thread):
+    """A proxy that leads every name to a port of this host; `asked` is what it was asked for."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.asked: list[bytes] = []
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.start()
+
+    def run(self) -> None:
+        with self._listener:
+            client, _ = self._listener.accept()
+        with client, socket.create_connection(("127.0.0.1", self._port)) as target:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.asked = head.splitlines()
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=self._copy, args=(target, client))
+            back.start()
+            self._copy(client, target)
+            back.join()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while piece := source.recv(65_536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("ill", ["", "silent"])
+def test_through_a_proxy_it_is_the_target_that_proves_who_it_is(
+    certificates: Certificates, ill: str
+) -> None:
+    """The proxy sees its name and nothing else; and the tunnel ends in time, too."""
+    with serving(certificates) as receiver:
+        receiver.ill = ill
+        tunnel = Tunnel(receiver.port)
+        one = sender(proxy=tunnel.url, ca=certificates.path("ca"))
+        url = f"https://ann:hunter22@{NAME}{HIDDEN}"
+        found = within(20, lambda: one.send("POST", url, b"x", timeout=0.5 if ill else 5))
+        tunnel.join(20)
+        assert isinstance(found, NotNow if ill else http.Answer), found
+    assert tunnel.asked[0].startswith(f"CONNECT {NAME}:443 HTTP/1.".encode())
+    assert not [line for line in tunnel.asked if b"uthorization" in line]
+    assert receiver.requests[0].path == HIDDEN
+    assert receiver.requests[0].headers["Host"] == NAME
+
+
+def test_a_tunnel_to_somebody_else_is_seen(certificates: Certificates) -> None:
+    """Nothing is sent to them."""
+    with serving(certificates, "elsewhere") as receiver:
+        tunnel = Tunnel(receiver.port)
+        one = sender(proxy=tunnel.url, ca=certificates.path("ca"))
+        with pytest.raises(NotNow, match="TLS failed"):
+            one.send("POST", f"https://{NAME}/", b"x", timeout=0.2)
+        tunnel.join(20)
+        assert not receiver.requests
+
+
 def test_a_proxy_that_gives_no_tunnel_is_named_as_what_failed() -> None:
     """It takes no CONNECT: 501 of this receiver."""
     with Receiver() as proxy, pytest.raises(NotNow, match="the proxy: ") as caught:
@@ -325,23 +421,6 @@ def test_a_proxy_that_is_none_is_said_without_its_text(text: str) -> None:
 
 
 # -- ill servers -----------------------------------------------------------------------------------
-
-
-def within(seconds: float, act: Callable[[], object]) -> object:
-    """Return what *act* returns or raises; it must be over in so many seconds."""
-    found: list[object] = []
-
-    def run() -> None:
-        try:
-            found.append(act())
-        except Exception as error:  # noqa: BLE001 - it is looked at by who waits
-            found.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    assert found, f"not over within {seconds} s"
-    return found[0]
 
 
 @pytest.mark.parametrize(
@@ -374,7 +453,7 @@ def test_an_ill_server_takes_no_longer_than_it_may(
 def test_an_answer_whose_rest_does_not_come_is_an_answer(receiver: Receiver, ill: str) -> None:
     """The request was taken: it is sent once, and no more than 64 KiB are kept."""
     receiver.ill = ill
-    answer = within(20, lambda: sender().send("POST", receiver.url, b"x", timeout=2))
+    answer = within(20, lambda: sender().send("POST", receiver.url, b"x", timeout=3))
     assert isinstance(answer, http.Answer), answer
     assert answer.status == 200
     assert len(answer.body) <= http.MOST_BYTES

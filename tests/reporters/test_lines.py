@@ -82,6 +82,20 @@ def test_the_parts_of_a_secret_address_are_secrets(
     } <= set(lines.secrets)
 
 
+def test_headers_and_each_of_several_keys_are_secrets(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may quote a part of them alone."""
+    monkeypatch.setattr(registry, "make", lambda *_: None)
+    config.write_text(
+        '[reporters.hook]\ntype = "webhook"\nsecret = "whsec_one1 whsec_two2"\n'
+        'headers = { Authorization = "Bearer c4nary-token" }\n'
+    )
+    lines = lines_of(config)
+    lines.of("job", ["hook"])[0]["hook"].make()
+    assert {"whsec_one1", "whsec_two2", "Bearer c4nary-token", "c4nary-token"} <= set(lines.secrets)
+
+
 def test_a_section_that_is_gone_is_not_one_that_is_wrong(config: Path) -> None:
     """The one is let go, the other corrected by somebody."""
     lines = lines_of(config)
