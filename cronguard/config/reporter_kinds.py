@@ -5,6 +5,7 @@ What each type does with it stands at the head of its module in cronguard/report
 
 from __future__ import annotations
 
+from cronguard.config import reporter_command as command
 from cronguard.config import reporter_sentry as sentry
 from cronguard.config.reporter_rows import (
     Kind,
@@ -80,8 +81,8 @@ KINDS: dict[str, Kind] = {
         (),
     ),
     "command": Kind(
-        ALL,
-        (),
+        command.hooked,
+        command.SETTINGS,
     ),
     "otlp": Kind(
         ENDS,
