@@ -6,6 +6,7 @@ What each type does with it stands at the head of its module in cronguard/report
 from __future__ import annotations
 
 from cronguard.config import reporter_command as command
+from cronguard.config import reporter_mail as mail
 from cronguard.config import reporter_sentry as sentry
 from cronguard.config.reporter_rows import (
     Kind,
@@ -74,7 +75,7 @@ KINDS: dict[str, Kind] = {
     ),
     "mail": Kind(
         ALERTS,
-        (),
+        mail.SETTINGS,
     ),
     "syslog": Kind(
         ENDS,
