@@ -34,7 +34,7 @@ from cronguard.core.words import printable
 from cronguard.reporters import programs
 from cronguard.reporters.contract import Never, NotNow, Report, Reporter
 from cronguard.reporters.mail_text import message
-from cronguard.reporters.streams import Deadline
+from cronguard.reporters.streams import LATE, Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ SENDMAIL = "/usr/sbin/sendmail"
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _HERE = ("localhost", "127.0.0.1", "::1")
 _TRY_AGAIN = 75
+_ANSWER = 2_000
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
@@ -90,6 +91,8 @@ class Mail(Reporter):
             except smtplib.SMTPRecipientsRefused as error:
                 raise self._refusal(where, error.recipients) from None
             except smtplib.SMTPResponseException as error:
+                if deadline.is_over:  # the answer is cut, and may mean anything
+                    raise NotNow(f"{where}: {LATE}") from None
                 said = f"{where} answers {self._said(error.smtp_code, error.smtp_error)}"
                 raise (Never if 500 <= error.smtp_code < 600 else NotNow)(said) from None
             except smtplib.SMTPServerDisconnected:
@@ -155,7 +158,7 @@ class Mail(Reporter):
     # -- what was answered ------------------------------------------------------------------------
 
     def _said(self, code: int, text: bytes | str) -> str:
-        said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        said = text[:_ANSWER].decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
         if self._password:
             said = said.replace(self._password, MASK)
         return f"{code}: {printable(' '.join(said.split()), 200)}"

@@ -69,7 +69,7 @@ class Deadline:
 
     def why(self, error: Exception) -> str:
         """Say what went wrong with a connection."""
-        if self.is_over or isinstance(error, TimeoutError):
+        if self.is_over or self.left < 0.02 or isinstance(error, TimeoutError):
             return LATE
         if isinstance(error, ssl.SSLError):
             reason = getattr(error, "verify_message", "") or error.reason or "TLS"
