@@ -8,6 +8,7 @@ from __future__ import annotations
 from cronguard.config import reporter_command as command
 from cronguard.config import reporter_mail as mail
 from cronguard.config import reporter_sentry as sentry
+from cronguard.config import reporter_syslog as syslog
 from cronguard.config.reporter_rows import (
     Kind,
     Setting,
@@ -79,7 +80,7 @@ KINDS: dict[str, Kind] = {
     ),
     "syslog": Kind(
         ENDS,
-        (),
+        syslog.SETTINGS,
     ),
     "command": Kind(
         command.hooked,
