@@ -5,8 +5,11 @@ What each type does with it stands at the head of its module in cronguard/report
 
 from __future__ import annotations
 
+from cronguard.config import reporter_command as command
 from cronguard.config import reporter_healthchecks as healthchecks
+from cronguard.config import reporter_mail as mail
 from cronguard.config import reporter_sentry as sentry
+from cronguard.config import reporter_syslog as syslog
 from cronguard.config import reporter_webhook as webhook
 from cronguard.config.reporter_rows import (
     Kind,
@@ -75,18 +78,14 @@ KINDS: dict[str, Kind] = {
     ),
     "mail": Kind(
         ALERTS,
-        (),
+        mail.SETTINGS,
     ),
     "syslog": Kind(
         ENDS,
-        (),
+        syslog.SETTINGS,
     ),
     "command": Kind(
-        ALL,
-        (),
-    ),
-    "otlp": Kind(
-        ENDS,
-        (*HTTP,),
+        command.hooked,
+        command.SETTINGS,
     ),
 }

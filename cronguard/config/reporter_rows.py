@@ -11,7 +11,7 @@ from cronguard.core import telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _TAG = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-")
 _MUTE_KEYS = frozenset(("cron", "for", "tz"))
@@ -43,11 +43,18 @@ class Setting:
 
 
 class Kind:
-    """A type of reporter: its settings beyond the common ones, and what it hears unless told."""
+    """A type of reporter: its settings beyond the common ones, and what it hears unless told.
+
+    `on` may be a function: of the settings that were read.
+    """
 
     __slots__ = ("on", "settings")
 
-    def __init__(self, on: tuple[str, ...], settings: tuple[Setting, ...]) -> None:
+    def __init__(
+        self,
+        on: tuple[str, ...] | Callable[[Mapping[str, object]], tuple[str, ...]],
+        settings: tuple[Setting, ...],
+    ) -> None:
         self.on = on
         self.settings = settings
 

@@ -102,6 +102,8 @@ def target(name: str, section: Table, of_job: Table) -> Target:
             raise ConfigError(f"{where}: {shown(key)} is no setting of {type_}{_guess(key, rows)}")
     _refuse_both(found, said)
     usual = found.kind.on if found.kind else (telling.FAILURE, telling.RECOVERY)
+    if callable(usual):
+        usual = usual(settings)
     on = settings.pop("on") if "on" in said else usual
     found.rule = telling.Rule(
         on,  # type: ignore[arg-type]

@@ -21,7 +21,6 @@ OURS = {
     "mail": "Mail",
     "syslog": "Syslog",
     "command": "Command",
-    "otlp": "Otlp",
 }
 """The class of each type; its module is named as the type."""
 

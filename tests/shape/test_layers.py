@@ -28,6 +28,8 @@ EXCEPTIONS = {
 }
 SHARED_FACTS = ("proof", "identity", "selftest", "outbox", "child")
 """What of the runtime the cold side may ask: who lives here, what this host can do, how to exec."""
+MAY_KILL = {"reporters/programs.py"}
+"""It starts what a report is told to: in a process of its own, when the run is over."""
 ACTING = {"_posixsubprocess", "subprocess", "_signal", "signal", "select", "selectors", "time"}
 FREE_OF_THE_WORLD = ACTING | {"os", "sys", "socket", "_socket", "io", "random", "secrets", "pwd"}
 
@@ -85,7 +87,8 @@ def test_core_knows_no_clock_process_or_file() -> None:
 def test_only_the_runtime_forks_and_kills(call: str) -> None:
     """Whoever else wants a process started or ended asks it."""
     for path in source.PACKAGE.rglob("*.py"):
-        if call in path.read_text() and path.parent.name != "runtime":
+        is_allowed = path.relative_to(source.PACKAGE).as_posix() in MAY_KILL
+        if call in path.read_text() and path.parent.name != "runtime" and not is_allowed:
             pytest.fail(f"{path.relative_to(source.ROOT)} calls {call})")
 
 
