@@ -186,7 +186,7 @@ def a_run(given: list[Lie], kind: str, cut: int, *, honest_after: bool, replicas
     finally:
         talk.close()
         server.close()
-    assert open_files() == before
+    assert open_files() <= before  # less: what a test before left to the collector
 
 
 def test_a_flood_of_pushes_is_kept_as_the_one_word_that_it_is() -> None:
