@@ -29,6 +29,7 @@ from cronguard.library.errors import (
 )
 from cronguard.library.lease import Lease
 from cronguard.library.moment import Moment
+from cronguard.runtime.afterwards import deliver_outbox
 from cronguard.runtime.auto_timeout import look
 from cronguard.runtime.claims import claim_of, plan_of, refuse_wrong_address
 from cronguard.runtime.clock import Wall, now_ms
@@ -148,7 +149,7 @@ class BlockKeeper(Keeper):
             if self._auto_timeout:
                 self._find_timeout()
             self.serve()
-            self.deliver_outbox()
+            deliver_outbox(self)
         except Exception as error:  # noqa: BLE001  (or nobody would learn of it: this is a thread)
             self._crashed(error)
         finally:

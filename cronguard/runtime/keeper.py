@@ -17,12 +17,11 @@ from select import poll
 from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import record as records
-from cronguard.core.asking import STOP_SIGNALS
 from cronguard.core.spec import REPLACED_BY
 from cronguard.runtime import proof, signals
 from cronguard.runtime.clock import Wall, now_ms
 from cronguard.runtime.kernel import DeadMan
-from cronguard.runtime.met import MetServers, takes_turns
+from cronguard.runtime.met import MetServers
 from cronguard.stores import contract
 from cronguard.stores.open import open_lease
 
@@ -95,10 +94,10 @@ class Keeper:
         self._deadman_refused = ""
         self._isolation_refused = isolation_refused
         self._refusal: str | None = None
-        self._ended: contract.Close | None = None
-        self._store_closed = False
+        self.ended: contract.Close | None = None
+        self.is_closed = False
         self._watch_at: int | None = None
-        self._withheld: list[bytes] = []
+        self.withheld: list[bytes] = []
         self._deadline = 0
 
     def now(self) -> int:
@@ -183,7 +182,7 @@ class Keeper:
                     if self.teller is not None:
                         self.teller.streak = event.failures
                 elif isinstance(event, ev.Closed):
-                    self._store_closed = True
+                    self.is_closed = True
                 if self.status is None:
                     self._feed(event)
 
@@ -203,7 +202,7 @@ class Keeper:
         spec, owner = self.spec, self.claim.owner
         self._send(
             contract.Acquire(
-                self._record(),
+                self.record(),
                 queue_for=0 if spec.wait == 0 and not spec.replace else QUEUE_FOR_MS,
                 evict=action.evict,
                 until=action.until,
@@ -292,8 +291,8 @@ class Keeper:
             self.prove_dead()
 
     def _exit(self, action: do.Exit) -> None:
-        if self.run.local and self._ended is not None:
-            self._keep_on_host(self._ended)  # the store of all hosts shall know of it too
+        if self.run.local and self.ended is not None:
+            self._keep_on_host(self.ended)  # the store of all hosts shall know of it too
         self.status = action.status
 
     def prove_dead(self) -> None:
@@ -359,11 +358,12 @@ class Keeper:
         )
         data = f"cronguard: {text}\n".encode("utf-8", "replace")
         if self.spec.quiet and topic in messages.WITHHELD_TOPICS:
-            self._withheld.append(data)
+            self.withheld.append(data)
         else:
             self.output.say(data)
 
-    def _record(self) -> str:
+    def record(self) -> str:
+        """Return the encoded record as of now."""
         from cronguard.runtime.report import run_record  # noqa: PLC0415
 
         record = run_record(self)
@@ -375,15 +375,15 @@ class Keeper:
     def _closing(self, *, release: bool, forget_slot: bool) -> contract.Close:
         self.output.finish(DRAIN_MS)
         run = self.run
-        self._ended = contract.Close(
-            self._record(),
+        self.ended = contract.Close(
+            self.record(),
             outcome=run.outcome or "",
             reason=run.reason,
             ended_wall=self.wall.at(run.ended_at or now_ms()),
             release=release,
             forget_slot=forget_slot,
         )
-        return self._ended
+        return self.ended
 
     def _keep_on_host(self, close: contract.Close) -> None:
         """Keep the end of this run on this host, for a store that cannot take it now."""
@@ -399,72 +399,10 @@ class Keeper:
                 return
         self.say("record_kept_nowhere", {"why": why})
 
-    def finish(self) -> None:
-        """Do what need not hold the lock: reports, the rest of the output, what waited."""
-        if self.teller is not None:
-            self._tell_end(self.teller)
-        while not self.output.finish(PATIENCE_MS):
-            if set(signals.received(self.wake)) & STOP_SIGNALS:
-                break  # our own reader takes nothing, and somebody wants us gone
-        spill = self.output.spill
-        if spill is not None:
-            if spill.failed:
-                self.say("spill_failed", {"why": spill.failed})
-            if self.run.outcome not in (records.SUCCEEDED, records.SKIPPED):
-                for data in self._withheld:
-                    self.output.say(data)
-                spill.show()
-        self.deliver_outbox()
-        self._tell_turns()
-        if self.minder.child and self.terminal:
-            from cronguard.runtime import terminal  # noqa: PLC0415  (only where a person sits)
-
-            terminal.put_in_front(os.getpgrp())
-        self.minder.dismiss()
-        self.output.say_all(DRAIN_MS)
-        if self.teller is not None:
-            ended = self.run.ended_at or now_ms()
-            self.teller.wait(self.wake, ended + self.spec.report_timeout)
-            is_of_interest = self.run.outcome not in (records.SUCCEEDED, records.SKIPPED)
-            for what in dict.fromkeys(self.teller.said):
-                if is_of_interest or not self.spec.quiet:
-                    self.say("report_trouble", {"what": what})
-            self.output.say_all(DRAIN_MS)
-
     def _note_start(self, teller: Teller) -> None:
         if teller.wants_start():
             now = now_ms()
-            teller.command_started(self._record(), self.wall.at(now), now)
-
-    def _tell_end(self, teller: Teller) -> None:
-        close, run = self._ended, self.run
-        record = (close and close.record) or self._record()
-        at = self.wall.at(run.ended_at or now_ms())
-        teller.tell_end(record, at, run.outcome or "", run.reason)
-
-    def _tell_turns(self) -> None:
-        """Say so if several commands take turns under the job's name on this host."""
-        if self.state is None or self.run.started_at is None:
-            return
-        job = f"{self.main_label} {self.claim.namespace} {self.claim.job}"
-        if takes_turns(self.state, job, self.claim.owner.command_hash):
-            self.say("name_shared", {})
-
-    def deliver_outbox(self) -> None:
-        """Hand the store what it could not take before, if it is there now."""
-        if not self._store_closed or self.run.local or self.state is None:
-            return
-        if not os.path.isdir(f"{self.state}/outbox"):
-            return
-        from cronguard.runtime import outbox  # noqa: PLC0415  (only when something waits)
-
-        _, odd = outbox.deliver(
-            outbox.waiting(self.state),
-            self.label,
-            lambda claim: open_lease(self.spec.store, claim, self.run.times.attempt),
-        )
-        if odd:
-            self.say("records_set_aside", {"count": len(odd), "path": odd[0]})
+            teller.command_started(self.record(), self.wall.at(now), now)
 
 
 PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {

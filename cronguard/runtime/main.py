@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
 
-LAST_WORDS_MS = 1_000
 _PROCESSES = "See `ulimit -u`, and the limit of processes of its control group"
 _FILES = "See `ulimit -n`; a run needs 32"
 _LIMITS = {EAGAIN: _PROCESSES, ENOMEM: "See `ulimit -v`, and free memory", EMFILE: _FILES}
@@ -108,8 +107,9 @@ def _guard(resolved: Resolved, unverified: str, changed: dict[bytes, bytes]) -> 
     if unverified:
         keeper.say("tls_unverified", {"store": unverified})
     status = keeper.serve()
-    keeper.finish()
-    keeper.output.say_all(LAST_WORDS_MS)
+    from cronguard.runtime.afterwards import finish  # noqa: PLC0415  (when the run is over)
+
+    finish(keeper)
     return status
 
 
