@@ -218,6 +218,29 @@ SKIP_EXIT_CODE = Option(
     "skip_exit_code", "-E --skip-exit-code", "N", values.skip_status, "0",
     "The exit status when the run is skipped.",
 )  # fmt: skip
+SUCCESS_EXIT_STATUS = Option(
+    "success_exit_status", "--success-exit-status", "N[,N...]", values.statuses, "0",
+    "The exit statuses of the command that are a success, all of them: 0,2 or 0,10-19.",
+)  # fmt: skip
+FAIL_ON_OUTPUT = Option(
+    "fail_on_output", "--fail-on-output", "REGEX", values.patterns, "none",
+    "A run counts as failed when a line of its output matches this regular expression, whatever "
+    "the exit status; where that is 0 it is 123 instead. Say it again for each.",
+    is_many=True, between="\n",
+)  # fmt: skip
+FAIL_ON_STDERR = Option(
+    "fail_on_stderr", "--fail-on-stderr", "", values.switch, "false",
+    "A run counts as failed when its command writes anything to stderr.",
+)  # fmt: skip
+MIN_RUNTIME = Option(
+    "min_runtime", "--min-runtime", "DUR", values.duration, "0",
+    "A run counts as failed when its command ends sooner than this.",
+)  # fmt: skip
+WARN_AFTER = Option(
+    "warn_after", "--warn-after", "DUR", values.limit, "none",
+    "Warn each time that the run has lasted so long again, on stderr, in the record and to the "
+    "reporters; it goes on.",
+)  # fmt: skip
 QUIET = Option(
     "quiet", "-q --quiet", "", values.switch, "false",
     "Show the command's output only if it fails.",
@@ -269,13 +292,15 @@ OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
     REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY,
     ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION,
-    SKIP_EXIT_CODE, QUIET, REPORT, NO_REPORT, REPORT_TIMEOUT, REDACT, SHELL, CONFIG, DRY_RUN, DEBUG,
+    SKIP_EXIT_CODE, SUCCESS_EXIT_STATUS, FAIL_ON_OUTPUT, FAIL_ON_STDERR, MIN_RUNTIME, WARN_AFTER,
+    QUIET, REPORT, NO_REPORT, REPORT_TIMEOUT, REDACT, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
     NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ,
     FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT,
     MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
-    REPORT, REPORT_TIMEOUT, REDACT,
+    REPORT, REPORT_TIMEOUT, REDACT, SUCCESS_EXIT_STATUS, FAIL_ON_OUTPUT, FAIL_ON_STDERR,
+    MIN_RUNTIME, WARN_AFTER,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""
 OF_CODE = (

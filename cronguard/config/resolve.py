@@ -293,6 +293,12 @@ def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
             "contradict each other: what an attempt leaves behind would run beside the next one; "
             "write --stragglers kill or wait, or leave the retries out"
         )
+    if spec.timeout is not None and spec.min_runtime >= spec.timeout:
+        raise ConfigError(
+            f"min_runtime ({sources['min_runtime']}) is not shorter than the timeout "
+            f"({sources['timeout']}), so no run could ever succeed; make it shorter, or leave it "
+            "out"
+        )
     if spec.min_replicas and spec.store.startswith("sqlite://"):
         raise ConfigError(
             f"{sources['min_replicas']}: the store is SQLite ({sources['store']}), which has no "

@@ -166,6 +166,27 @@ def skip_status(text: str) -> int:
     return number
 
 
+def statuses(text: str) -> tuple[int, ...]:
+    """Return exit statuses, in order, of `0,2` or `0, 10-19`."""
+    found: set[int] = set()
+    for word in text.replace(",", " ").split():
+        first, dash, last = word.partition("-")
+        low, high = (_status(one, text) for one in (first, last if dash else first))
+        if low > high:
+            raise ValueError(f"{shown(word)} goes from more to less; write {high}-{low}")
+        found.update(range(low, high + 1))
+    if not found:
+        raise ValueError(f"{shown(text)} names no exit status; write them as 0,2")
+    return tuple(sorted(found))
+
+
+def _status(word: str, text: str) -> int:
+    number = int(word) if 0 < len(word) < 4 and _DIGITS.issuperset(word) else 256
+    if number > 255:
+        raise ValueError(f"{shown(text)} is no list of exit statuses; write them as 0,2 or 0,10-19")
+    return number
+
+
 def replicas(text: str) -> int:
     """Return a number of replicas."""
     number = int(text) if 0 < len(text) < 3 and _DIGITS.issuperset(text) else 99

@@ -137,6 +137,16 @@ class Say(Action):
         self.facts = facts
 
 
+class Warn(Action):
+    """Tell the user, the record and the reporters of what is odd about a run that goes on."""
+
+    __slots__ = ("facts", "topic")
+
+    def __init__(self, topic: str, facts: dict[str, object]) -> None:
+        self.topic = topic
+        self.facts = facts
+
+
 class Spool(Action):
     """Keep the record on this host: the store cannot take it now."""
 

@@ -12,13 +12,13 @@ lease does also with `--on-lease-lost continue`, which is about a command that r
 from __future__ import annotations
 
 from cronguard.core import actions as do
+from cronguard.core import events as ev
 from cronguard.core import exits, record
 from cronguard.core.asking import STOP_SIGNALS, Asking, stop_reason
 from cronguard.core.ending import RESTING, SPAWNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cronguard.core import events as ev
     from cronguard.core.actions import Action
     from cronguard.core.events import Event
     from cronguard.core.spec import Owner
@@ -60,11 +60,24 @@ class Attempts(Asking):
 
     # -- the end of an attempt --------------------------------------------------------------------
 
+    def _judge(self, event: ev.Exited | ev.TreeDead, now: int) -> None:
+        """Note why the attempt counts as failed; what its last processes say counts as well."""
+        if self._child is None or self._fault:
+            return
+        spec, (status, _) = self.spec, self._child
+        if isinstance(event, ev.Exited) and self._attempt_at is not None:
+            self._took = now - self._attempt_at
+        if event.said or spec.min_runtime or spec.success_exit_status != (0,):
+            from cronguard.core import criteria  # noqa: PLC0415  (only when asked for)
+
+            self._fault = criteria.fault(spec, status, self._took, event.said)
+
     def _failed_by_itself(self) -> bool:
         if self._child is None:
             return False
         status, signum = self._child
-        return status != 0 and signum not in self._forwarded
+        is_failure = self._fault or status not in self.spec.success_exit_status
+        return bool(is_failure) and signum not in self._forwarded
 
     def _may_try_again(self, now: int) -> bool:
         if self.outcome is not None or not self._failed_by_itself():
@@ -85,7 +98,7 @@ class Attempts(Asking):
         if self._may_try_again(now):
             return self._rest(now)
         self._end_by_child()
-        is_childs = self.outcome == record.FAILED and self.reason in ("", "unguarded")
+        is_childs = self.outcome == record.FAILED and self.reason in ("", "unguarded", self._fault)
         if not self.spec.retries or not is_childs or self._child is None:
             return self._close_up(now, release=True)
         why = self._against(now) if self.attempt <= self.spec.retries else ""
@@ -101,7 +114,9 @@ class Attempts(Asking):
     def _say_failed(self, topic: str, **facts: object) -> do.Say:
         assert self._child is not None
         status, signum = self._child
-        return self._say(topic, attempt=self.attempt, status=status, signum=signum, **facts)
+        return self._say(
+            topic, attempt=self.attempt, status=status, signum=signum, fault=self._fault, **facts
+        )
 
     def _note_attempt(self, now: int) -> None:
         if self._attempt_at is not None:
@@ -111,7 +126,10 @@ class Attempts(Asking):
 
     def _close_up(self, now: int, *, release: bool, forget_slot: bool = False) -> list[Action]:
         self._note_attempt(now)
-        return super()._close_up(now, release=release, forget_slot=forget_slot)
+        done = super()._close_up(now, release=release, forget_slot=forget_slot)
+        if not self._fault or self.reason != self._fault or self.spec.retries:
+            return done
+        return [self._say("counts_as_failed", status=self.exit_status, why=self._fault), *done]
 
     def _not_spawned_again(self, event: ev.NotSpawned, now: int) -> list[Action]:
         """The command is gone, or there is no room for it: its slot is used all the same."""
@@ -120,6 +138,18 @@ class Attempts(Asking):
         self._end(record.FAILED, event.exit_status, reason)
         said = self._say("not_started_again", attempt=self.attempt, why=event.why)
         return [said, *self._close_up(now, release=True)]
+
+    # -- a run that goes on -----------------------------------------------------------------------
+
+    def _warn_if_long(self, now: int) -> list[Action]:
+        """Warn of a run that lasts, once for each --warn-after that it does."""
+        if self._warn_at is None or now < self._warn_at or self.started_at is None:
+            return []
+        from cronguard.core import criteria  # noqa: PLC0415  (only when asked for)
+
+        assert self.spec.warn_after is not None
+        self._warn_at = criteria.next_warning(self.started_at, self.spec.warn_after, now)
+        return [do.Warn("still_running", {"since": now - self.started_at})]
 
     # -- the pause --------------------------------------------------------------------------------
 
@@ -132,6 +162,7 @@ class Attempts(Asking):
         self.attempt += 1
         self.phase = SPAWNING
         self._child = None
+        self._fault = ""
         self._forwarded.clear()
         return [do.Spawn()]
 

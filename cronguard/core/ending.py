@@ -67,6 +67,9 @@ class Ending:
         self.local = False
         self._child: tuple[int, int | None] | None = None
         self._child_why = ""
+        self._fault = ""
+        self._took = 0
+        self._warn_at: int | None = None
         self._lost = False
         self._warned = False
         self._trouble = 0
@@ -107,7 +110,12 @@ class Ending:
         if self._child is None or self.outcome is not None:
             return
         status, self.signal = self._child
-        self._end(record.SUCCEEDED if status == 0 else record.FAILED, status, self._child_why)
+        if self._fault:
+            self._end(record.FAILED, status or exits.COUNTS_AS_FAILED, self._fault)
+        elif status in self.spec.success_exit_status:
+            self._end(record.SUCCEEDED, status, self._child_why)
+        else:
+            self._end(record.FAILED, status, self._child_why)
 
     @property
     def child_signal(self) -> int | None:

@@ -197,12 +197,14 @@ class NotSpawned(Event):
 class Exited(Event):
     """The child ended with this wait(2) status, and left so many processes behind.
 
-    `why` is the record's reason where more than the status is known.
+    `why` is the record's reason where more than the status is known · `said` what is at fault with
+    its output so far.
     """
 
-    __slots__ = ("left", "status", "why")
+    __slots__ = ("left", "said", "status", "why")
 
     def __init__(self, status: int, left: int, why: str = "") -> None:
+        self.said = ""
         self.status = status
         self.left = left
         self.why = why
@@ -218,9 +220,12 @@ class Suspended(Event):
 
 
 class TreeDead(Event):
-    """No process of the run is left."""
+    """No process of the run is left; `said` as for Exited."""
 
-    __slots__ = ()
+    __slots__ = ("said",)
+
+    def __init__(self) -> None:
+        self.said = ""
 
 
 class Unkillable(Event):

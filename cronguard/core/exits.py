@@ -10,6 +10,8 @@ LEASE_LOST = 121
 """The lock was lost while the command ran, and the run was stopped."""
 STORE_UNAVAILABLE = 122
 """The store could not be reached in time, and the command was not started."""
+COUNTS_AS_FAILED = 123
+"""The command ended with 0, but the run counts as failed, by what was asked for."""
 TIMED_OUT = 124
 """The command ran longer than `--timeout`, and was stopped."""
 OWN_FAILURE = 125
@@ -31,6 +33,7 @@ STORE_DOWN = 69
 MEANINGS = {
     LEASE_LOST: "the lock was lost while the command ran; the run was stopped",
     STORE_UNAVAILABLE: "the store could not be reached; the command was not started",
+    COUNTS_AS_FAILED: "the command ended with 0, but the run counts as failed, as was asked for",
     TIMED_OUT: "the command ran longer than --timeout and was stopped",
     OWN_FAILURE: "cronguard itself failed, or its options or configuration are wrong",
     NOT_EXECUTABLE: "the command was found but cannot be executed",

@@ -91,9 +91,10 @@ class Run(Attempts):
     def _phase_moment(self) -> int | None:
         if self.phase == STOPPING:
             return self._grace_until
-        if self.phase == RESTING:
-            return self._rest_until
-        return self._run_until if self.phase in (RUNNING, LINGERING) else None
+        if self.phase not in (RUNNING, LINGERING, RESTING):
+            return None
+        end = self._rest_until if self.phase == RESTING else self._run_until
+        return min([at for at in (end, self._warn_at) if at is not None], default=None)
 
     # -- the command ------------------------------------------------------------------------------
 
@@ -107,6 +108,8 @@ class Run(Attempts):
         self.phase = RUNNING
         if is_first and self.spec.timeout is not None:
             self._run_until = now + self.spec.timeout
+        if is_first and self.spec.warn_after is not None:
+            self._warn_at = now + self.spec.warn_after
         todo: list[Action] = [do.Watch()] if self.lease and is_first else []
         deferred, self._deferred = self._deferred, []
         for event in deferred:
@@ -127,6 +130,7 @@ class Run(Attempts):
     def _exited(self, event: ev.Exited, now: int) -> list[Action]:
         self._child = exits.of_wait_status(event.status)
         self._child_why = event.why
+        self._judge(event, now)
         self.stragglers += event.left
         if event.left == 0:
             return self._attempt_over(now)
@@ -186,14 +190,14 @@ class Run(Attempts):
         kept = self._keep_lease(now)
         if self.phase == STOPPING and now >= self._grace_until:
             return [*kept, *self._kill()]
-        if self.phase in (RUNNING, LINGERING) and self._run_until is not None:
-            if now < self._run_until:
-                return kept
+        if self.phase not in (RUNNING, LINGERING):
+            return kept
+        if self._run_until is not None and now >= self._run_until:
             self._run_until = None
             self._end(record.TIMED_OUT, exits.TIMED_OUT, "")
             said = self._say("timed_out", timeout=self.spec.timeout)
             return [*kept, *self._stop(self.spec.signal, now), said]
-        return kept
+        return [*kept, *self._warn_if_long(now)]
 
     def _kill(self) -> list[Action]:
         self.phase = KILLING
@@ -210,13 +214,14 @@ class Run(Attempts):
         self._end(record.FAILED, exits.OWN_FAILURE, "guardian_killed")
         return [self._say("guardian_died"), *self._kill()]
 
-    def _tree_dead(self, _event: Event, now: int) -> list[Action]:
+    def _tree_dead(self, event: ev.TreeDead, now: int) -> list[Action]:
+        self._judge(event, now)
         return self._attempt_over(now)
 
     def _rest_tick(self, _event: Event, now: int) -> list[Action]:
         if self.lease is not None and now >= self.lease.give_up_at:
             return self._lost_resting(now, None)
-        kept = self._keep_lease(now)
+        kept = [*self._keep_lease(now), *self._warn_if_long(now)]
         return [*kept, *self._try_again(now)] if now >= self._rest_until else kept
 
     # -- the lease while the command runs ---------------------------------------------------------

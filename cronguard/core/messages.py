@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUIET_TOPICS = frozenset(("skipped", "queued", "stragglers", "recovered", "auto_timeout_few"))
 """What `--quiet` keeps to itself: nothing of this needs anybody to act."""
-WITHHELD_TOPICS = frozenset(("attempt_failed", "attempts_failed"))
+WITHHELD_TOPICS = frozenset(("attempt_failed", "attempts_failed", "still_running"))
 """What `--quiet` says only if the run fails in the end, as the output."""
 
 
@@ -192,7 +192,17 @@ def _auto_timeout_unknown(c: Context) -> str:
 def _failed_how(c: Context) -> str:
     signum = c.ms("signum")
     how = f"was ended by {signal_name(signum)}" if signum else f"exited with {c.ms('status')}"
+    if c.facts.get("fault"):
+        how += f", and counts as failed: {c.text('fault')}"
     return f"{c.job}: attempt {c.ms('attempt')} of {c.spec.retries + 1} {how}"
+
+
+def _counts_as_failed(c: Context) -> str:
+    return f"{c.job}: counts as failed (exit status {c.ms('status')}): {c.text('why')}."
+
+
+def _still_running(c: Context) -> str:
+    return f"{c.job}: still running after {span(c.ms('since'))} (--warn-after); it goes on."
 
 
 def _attempt_failed(c: Context) -> str:
@@ -329,6 +339,8 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _timed_out,
         _auto_timeout_few,
         _auto_timeout_unknown,
+        _counts_as_failed,
+        _still_running,
         _attempt_failed,
         _attempts_failed,
         _not_started_again,

@@ -23,7 +23,7 @@ def split(text: str) -> list[str]:
 def problem(pattern: str) -> str:
     """Say why *pattern* is none, or none that tells anything; nothing if it can be used."""
     try:
-        matches_nothing = _compiled(pattern).match("") is not None
+        matches_nothing = compiled(pattern).match("") is not None
     except (re.error, OverflowError, RecursionError) as error:
         return f"is no regular expression: {error}"
     return "matches where there is nothing; make a part of it firm" if matches_nothing else ""
@@ -31,10 +31,11 @@ def problem(pattern: str) -> str:
 
 def apply(pattern: str, text: str) -> str:
     """Return *text* with MASK in the place of each match that is not empty. May take for ever."""
-    return _compiled(pattern).sub(lambda found: MASK if found[0] else "", text)
+    return compiled(pattern).sub(lambda found: MASK if found[0] else "", text)
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str, flags: int = 0) -> re.Pattern[str]:
+    """Return *pattern*, to be applied. Raises: re.error, OverflowError, RecursionError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what later versions may read otherwise
-        return re.compile(pattern)
+        return re.compile(pattern, flags)

@@ -9,6 +9,9 @@ JSON string is escaped.
 missing: `{"once_ms": 300000, "cron": null, "tz": null}` with a period, `{"once_ms": null, "cron":
 "30 2 * * *", "tz": "Europe/Berlin"}` with a schedule, null with neither. The zone is `local` where
 that of the run's host has no name.
+
+`warnings` is what was odd about a run that went on: `[{"at": "2026-01-31T23:59:59.123Z", "text":
+"still running after 10m"}]`, the first and the last ones of many; null without any.
 """
 
 from __future__ import annotations
@@ -33,8 +36,8 @@ STORE_UNAVAILABLE = "store_unavailable"
 ABANDONED = "abandoned"
 OUTCOMES = {
     RUNNING: "the command runs",
-    SUCCEEDED: "the command ended with status 0",
-    FAILED: "the command ended with another status, or by a signal of its own",
+    SUCCEEDED: "the command ended with status 0, or another of --success-exit-status",
+    FAILED: "the command ended with another status, by a signal of its own, or counts as failed",
     TIMED_OUT: "it ran longer than --timeout and was stopped",
     STOPPED: "a signal to cronguard, or an operator, stopped it",
     LEASE_LOST: "the lock was lost while it ran, and it was stopped",
@@ -79,6 +82,7 @@ FIELDS = (
     "stragglers",
     "output_bytes",
     "output_tail",
+    "warnings",
     "holder",
     "store",
     "version",

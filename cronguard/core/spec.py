@@ -22,13 +22,16 @@ class JobSpec:
     `once` is the period of its slots, 0 without; `schedule` is empty without one.
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
     `lock` the names of further locks, in order, with spaces between; so `report` of reporters.
-    `redact` regular expressions, a line each.
+    `redact` and `fail_on_output` regular expressions, a line each.
+    `warn_after` is None for "never".
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
     __slots__ = (
         "command",
         "dead_man",
+        "fail_on_output",
+        "fail_on_stderr",
         "force_slot",
         "isolation",
         "jitter",
@@ -36,6 +39,7 @@ class JobSpec:
         "lock",
         "min_hold",
         "min_replicas",
+        "min_runtime",
         "name",
         "namespace",
         "on_lease_lost",
@@ -55,10 +59,12 @@ class JobSpec:
         "store",
         "store_timeout",
         "stragglers",
+        "success_exit_status",
         "timeout",
         "ttl",
         "tz",
         "wait",
+        "warn_after",
     )
 
     def __init__(
@@ -96,6 +102,11 @@ class JobSpec:
         report: str = "",
         report_timeout: int = 5_000,
         redact: str = "",
+        success_exit_status: tuple[int, ...] = (0,),
+        fail_on_output: str = "",
+        fail_on_stderr: bool = False,
+        min_runtime: int = 0,
+        warn_after: int | None = None,
     ) -> None:
         self.name = name
         self.command = command
@@ -129,6 +140,11 @@ class JobSpec:
         self.report = report
         self.report_timeout = report_timeout
         self.redact = redact
+        self.success_exit_status = success_exit_status
+        self.fail_on_output = fail_on_output
+        self.fail_on_stderr = fail_on_stderr
+        self.min_runtime = min_runtime
+        self.warn_after = warn_after
 
 
 LOCK_MARK = "@"

@@ -92,6 +92,10 @@ class Silence:
         """Return at once."""
         return True
 
+    def settle(self, timeout_ms: int) -> bool:  # noqa: ARG002
+        """Return at once."""
+        return True
+
     def finish(self, timeout_ms: int) -> bool:  # noqa: ARG002
         """Return at once."""
         return True

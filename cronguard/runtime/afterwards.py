@@ -36,6 +36,8 @@ def finish(keeper: Keeper) -> None:
 
         terminal.put_in_front(os.getpgrp())
     keeper.minder.dismiss()
+    if keeper.criteria is not None:
+        keeper.criteria.close()
     keeper.output.say_all(LAST_WORDS_MS)
     if teller is not None:
         _wait_for_teller(keeper, teller)

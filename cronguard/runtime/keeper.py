@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cronguard.core.events import Event
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
+    from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.parts import Talk, Work
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
@@ -70,7 +71,10 @@ class Keeper:
         announced: dict[str, object] | None = None,
         teller: Teller | None = None,
         redaction: Redaction | None = None,
+        criteria: Criteria | None = None,
     ) -> None:
+        self.criteria = criteria
+        self.warnings: list[dict[str, object]] = []
         self.redaction = redaction
         self.teller = teller
         self.schedule = schedule
@@ -116,6 +120,8 @@ class Keeper:
             if self.wake in ready:
                 self._take_signals()
             for event in self.minder.events(now_ms()):
+                if self.criteria is not None and isinstance(event, ev.Exited | ev.TreeDead):
+                    event.said = self._fault(self.criteria)
                 self._feed(event)
                 if self.teller is not None and isinstance(event, ev.Spawned):
                     self._note_start(self.teller)
@@ -243,6 +249,8 @@ class Keeper:
             self._deadman.disarm()
 
     def _spawn(self, _action: Action) -> None:
+        if self.criteria is not None:
+            self.criteria.begin()
         is_first = self.run.attempt == 1
         self.minder.spawn(
             self._additions(),
@@ -281,6 +289,11 @@ class Keeper:
         self.output.say_all(PATIENCE_MS)
         self.terminal = terminal.suspend(self.minder.child, in_front=self.terminal)
         self.minder.forward(signal.SIGCONT)
+
+    def _warn(self, action: do.Warn) -> None:
+        from cronguard.runtime.warn import warn  # noqa: PLC0415  (rarely needed)
+
+        warn(self, action.topic, action.facts)
 
     def _say_what(self, action: do.Say) -> None:
         self.say(action.topic, action.facts)
@@ -399,6 +412,12 @@ class Keeper:
                 return
         self.say("record_kept_nowhere", {"why": why})
 
+    def _fault(self, criteria: Criteria) -> str:
+        """Say what is at fault with the output of an attempt that is over."""
+        if self.run.outcome is not None:
+            return ""
+        return criteria.fault(is_all=self.output.settle(DRAIN_MS))
+
     def _note_start(self, teller: Teller) -> None:
         if teller.wants_start():
             now = now_ms()
@@ -422,6 +441,7 @@ PERFORM: dict[type[Action], Callable[[Keeper, Any], None]] = {
     do.Leave: Keeper._leave,
     do.Suspend: Keeper._suspend,
     do.Say: Keeper._say_what,
+    do.Warn: Keeper._warn,
     do.Spool: Keeper._spool,
     do.Exit: Keeper._exit,
 }

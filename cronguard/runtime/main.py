@@ -11,7 +11,8 @@ from cronguard.core import exits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
-    from cronguard.core.spec import Claim
+    from cronguard.core.spec import Claim, JobSpec
+    from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.keeper import Keeper
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
@@ -143,7 +144,8 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     terminal = _terminal()
     if terminal is not None:
         signals.ignore_terminal()
-    output = Output(spec.quiet, state)
+    criteria = _criteria(spec)
+    output = Output(spec.quiet, state, criteria)
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
     link = launch.start(
         [os.fsencode(word) for word in spec.command],
@@ -189,6 +191,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         announced=plan.announced if plan else None,
         teller=_teller(resolved, claim),
         redaction=_redaction(spec.redact),
+        criteria=criteria,
     )
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
@@ -222,6 +225,15 @@ def _redaction(patterns: str) -> Redaction | None:
     from cronguard.runtime.redaction import Redaction  # noqa: PLC0415  (only when asked for)
 
     return Redaction(patterns)
+
+
+def _criteria(spec: JobSpec) -> Criteria | None:
+    """Return who listens for what makes the run count as failed, if that is asked for."""
+    if not (spec.fail_on_output or spec.fail_on_stderr):
+        return None
+    from cronguard.runtime.criteria import Criteria  # noqa: PLC0415  (only when asked for)
+
+    return Criteria(spec)
 
 
 def _isolation_refused(isolation: str) -> str:

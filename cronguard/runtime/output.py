@@ -18,8 +18,22 @@ import os
 from _thread import allocate_lock, start_new_thread
 from errno import EAGAIN, EINTR
 from select import POLLIN, poll
+from time import sleep
 
 from cronguard.runtime.clock import now_ms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Listener(Protocol):
+        """Hears what the command says. `wants_stderr`: its stderr apart from its stdout."""
+
+        wants_stderr: bool
+
+        def saw(self, stream: int, data: bytes) -> None:
+            """Take in what it wrote to its stdout (1) or stderr (2)."""
+
 
 READ_BYTES = 1 << 16
 KEPT_BYTES = 16_384
@@ -190,9 +204,16 @@ def write_all(target: int, data: bytes) -> bool:
 class Pump:
     """One stream from the child's pipe to our own descriptor, in a thread."""
 
-    __slots__ = ("_capture", "_done", "_reader", "_spill", "_stop", "_target", "writer")
+    __slots__ = (
+        *("_capture", "_done", "_heard", "_listener", "_reader"),
+        *("_spill", "_stop", "_target", "writer"),
+    )
 
-    def __init__(self, target: int, capture: Capture, spill: Spill | None) -> None:
+    def __init__(
+        self, target: int, capture: Capture, spill: Spill | None, listener: Listener | None
+    ) -> None:
+        self._heard = allocate_lock()
+        self._listener = listener
         self._target = target
         self._capture = capture
         self._spill = spill
@@ -229,9 +250,8 @@ class Pump:
         heard = True
         rest = LAST_BYTES
         while rest > 0:
-            try:
-                data = os.read(self._reader, READ_BYTES)
-            except BlockingIOError:
+            data = self._take()
+            if data is None:
                 if all(number == stopped for number, _ in poller.poll()):
                     return
                 continue
@@ -239,11 +259,36 @@ class Pump:
                 return
             if self._stop < 0:  # the end: what was in the pipe, not what a daemon still writes
                 rest -= len(data)
-            self._capture.add(data)
             if self._spill is not None:
                 self._spill.add(self._target, data)
             elif heard:
                 heard = write_all(self._target, data)  # a reader that left never stops the child
+
+    def _take(self) -> bytes | None:
+        """Return what was said next, which is heard then; None for nothing so far."""
+        with self._heard:
+            try:
+                data = os.read(self._reader, READ_BYTES)
+            except BlockingIOError:
+                return None
+            self._capture.add(data)
+            if self._listener is not None and data:
+                self._listener.saw(self._target, data)
+            return data
+
+    def settle(self, until: int) -> bool:
+        """Wait until what is in the pipe is heard; False if it is not at that moment."""
+        poller = poll()
+        poller.register(self._reader, POLLIN)
+        while self._heard.acquire(timeout=max(until - now_ms(), 1) / 1000):
+            is_empty = not any(event & POLLIN for _, event in poller.poll(0))
+            self._heard.release()
+            if is_empty:
+                return True
+            if now_ms() >= until:
+                break
+            sleep(0.001)
+        return False
 
     def finish(self, timeout_ms: int) -> bool:
         """Take in what is in the pipe, but wait for nobody who might still write to it.
@@ -304,22 +349,25 @@ class Voice:
 class Output:
     """Both streams of one run, and our own messages beside them."""
 
-    __slots__ = ("_pumps", "_voice", "capture", "err", "out", "spill")
+    __slots__ = ("_listener", "_pumps", "_voice", "capture", "err", "out", "spill")
 
-    def __init__(self, quiet: bool, folder: str | None) -> None:
+    def __init__(self, quiet: bool, folder: str | None, listener: Listener | None = None) -> None:
+        self._listener = listener
         self.capture = Capture()
         self.spill = Spill(folder) if quiet else None
         self._pumps: list[Pump] = []
         self._voice = Voice()
         self.out = self._stream(1, quiet)
-        self.err = self.out if self.out is not None and _is_same_file(1, 2) else None
+        is_one = listener is None or not listener.wants_stderr
+        is_one = is_one and self.out is not None and _is_same_file(1, 2)
+        self.err = self.out if is_one else None
         if self.err is None:
             self.err = self._stream(2, quiet)
 
     def _stream(self, target: int, quiet: bool) -> int | None:
-        if not quiet and os.isatty(target):
+        if not quiet and self._listener is None and os.isatty(target):
             return None
-        pump = Pump(target, self.capture, self.spill)
+        pump = Pump(target, self.capture, self.spill, self._listener)
         self._pumps.append(pump)
         return pump.writer
 
@@ -345,6 +393,11 @@ class Output:
     def say_all(self, timeout_ms: int) -> bool:
         """Wait until our own words are written, at most so long: before we stop, or end."""
         return self._voice.finish(timeout_ms)
+
+    def settle(self, timeout_ms: int) -> bool:
+        """See `Pump.settle`; *timeout_ms* is for all together."""
+        until = now_ms() + timeout_ms
+        return not [pump for pump in self._pumps if not pump.settle(until)]
 
     def finish(self, timeout_ms: int) -> bool:
         """See `Pump.finish`; *timeout_ms* is for all together."""

@@ -75,5 +75,8 @@ class Talk(Protocol):
     def say_all(self, timeout_ms: int) -> bool:
         """Wait until that is said."""
 
+    def settle(self, timeout_ms: int) -> bool:
+        """Wait until all that was said is heard, at most so long; more may come."""
+
     def finish(self, timeout_ms: int) -> bool:
         """Wait until the output is through."""

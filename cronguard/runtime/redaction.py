@@ -12,28 +12,17 @@ fork (the child would hold what the guardian watches the keeper's death by).
 from __future__ import annotations
 
 import os
-import sys
 from select import POLLIN, poll
 
 from cronguard.core import redact
+from cronguard.runtime import process
 from cronguard.runtime.clock import now_ms
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import signal
-else:
-    import _signal as signal
 
 LIMIT_MS = 1_000
 NOT_KEPT = "[not kept, as redact could not be done]"
-_CODE = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); "
-    "from cronguard.runtime.redaction import main; main()"
-)
 _READ_BYTES = 1 << 16
 _CPU_SECONDS = 3
 """After so much the process ends, should its keeper be killed meanwhile."""
-_PASSED_ON = ("LD_LIBRARY_PATH", "PATH")
 _DONE = b"\n"
 
 
@@ -69,30 +58,17 @@ class Redaction:
 
 def _by_process(patterns: str, texts: list[str]) -> list[str]:
     """Return *texts* with the patterns applied to each. Raises: Failed."""
-    path = "\n".join([entry for entry in sys.path if entry and "\n" not in entry])
-    environ = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     reader = writer = paper = -1
     try:
         reader, writer = os.pipe()
-        paper = _paper(_framed([patterns, *texts]))
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", _CODE, path],
-            environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, paper, 0),
-                (os.POSIX_SPAWN_DUP2, writer, 1),
-                (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-            ],
-            setsigmask=[],
-            setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE],
-        )
+        paper = process.memory_file(_framed([patterns, *texts]))
+        pid = process.start(f"{__name__}:main", [], stdin=paper, stdout=writer)
         os.close(writer)
         writer = -1
         try:
             said = _read(reader, now_ms() + LIMIT_MS)
         finally:
-            _end(pid)
+            process.end(pid)
     except (OSError, ValueError) as error:
         raise Failed(f"the process for it cannot be started: {error}") from None
     finally:
@@ -115,14 +91,6 @@ def _read(reader: int, until: int) -> bytes:
         if not data:
             return said
         said += data
-
-
-def _end(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except OSError:  # reaped with others, by who takes care of orphans
-        pass
 
 
 def _result(said: bytes, patterns: str, count: int) -> list[str]:
@@ -182,16 +150,3 @@ def _unframed(data: bytes) -> list[str]:
             break
         texts.append(data[end + 1 : at].decode("utf-8", "surrogatepass"))
     return texts if at == len(data) else []
-
-
-def _paper(data: bytes) -> int:
-    """Return a descriptor to read *data* from, which no name leads to. Raises: OSError."""
-    number = os.memfd_create("cronguard-redact")
-    try:
-        while data:
-            data = data[os.write(number, data) :]
-        os.lseek(number, 0, os.SEEK_SET)
-    except OSError:
-        os.close(number)
-        raise
-    return number

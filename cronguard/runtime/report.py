@@ -34,6 +34,7 @@ def run_record(keeper: Keeper) -> str:
         "queued_at": record.utc(wall.at(run.begun_at)),
         "outcome": run.outcome or record.RUNNING,
         "reason": reason or None,
+        "warnings": keeper.warnings or None,
         "store": keeper.label,
         "version": __version__,
     }

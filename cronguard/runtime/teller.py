@@ -15,13 +15,12 @@ decided before.
 from __future__ import annotations
 
 import os
-import sys
 from select import POLLIN, poll
 
 from cronguard.core import record as records
 from cronguard.core import report, telling
 from cronguard.core.asking import STOP_SIGNALS
-from cronguard.runtime import signals
+from cronguard.runtime import process, signals
 from cronguard.runtime.clock import now_ms
 
 TYPE_CHECKING = False
@@ -37,10 +36,6 @@ START_AFTER_MS = 200
 """A command that ends sooner is not worth a process of its own for its start."""
 MERCY_MS = 300
 """How much longer than it was given the process may take to leave."""
-CODE = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); "
-    "from cronguard.__main__ import tell; tell()"
-)
 _SAID_BYTES = 1 << 14
 
 
@@ -216,27 +211,19 @@ class Teller:
 
     def _begin(self, handed: str, whose: str = "alone") -> int:
         """Start who tells what waits, and takes what is *handed* over; return its pid, or 0."""
-        path = [entry for entry in sys.path if entry and "\n" not in entry]
         until = now_ms() + self.timeout
         words = [self.state or "-", self.claim.job, str(until), whose]
-        argv = [sys.executable, "-I", "-c", CODE, "\n".join(path), *words]
         reader = writer = paper = -1
         try:
             reader, writer = os.pipe()
-            paper = _memory_file(handed) if handed else os.open("/dev/null", os.O_RDONLY)
-            actions = [
-                (os.POSIX_SPAWN_DUP2, paper, 0),
-                (os.POSIX_SPAWN_DUP2, writer, 1),
-                (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-            ]
-            pid = os.posix_spawn(
-                sys.executable,
-                argv,
-                os.environ,
-                file_actions=actions,
-                setpgroup=0,
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGTTOU, signal.SIGINT, signal.SIGTERM],
+            paper = process.memory_file(handed.encode("ascii"))
+            pid = process.start(
+                "cronguard.__main__:tell",
+                words,
+                stdin=paper,
+                stdout=writer,
+                environ=os.environ,
+                leads_group=True,
             )
         except (OSError, ValueError, TypeError) as error:
             self.said.append(f"the reporters cannot be told now: {error}")
@@ -278,13 +265,3 @@ class Teller:
                 f"the process that tells the reporters {how}; what it has not told is told with "
                 "the next run, or by `cronguard flush`"
             )
-
-
-def _memory_file(text: str) -> int:
-    """Return a descriptor to read *text* from. Raises: OSError."""
-    number = os.memfd_create("cronguard-report")
-    data = text.encode("ascii")
-    while data:
-        data = data[os.write(number, data) :]
-    os.lseek(number, 0, os.SEEK_SET)
-    return number

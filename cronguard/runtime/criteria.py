@@ -1,0 +1,56 @@
+"""What of the output makes a run count as failed: `--fail-on-output` and `--fail-on-stderr`."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.core.spec import JobSpec
+    from cronguard.runtime.searching import Search
+
+
+class Criteria:
+    """Listens to what the command says; each attempt is judged by itself."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        """Take what is asked for; nothing is started before a command is."""
+        self.wants_stderr = spec.fail_on_stderr
+        self._patterns = spec.fail_on_output
+        self._search: Search | None = None
+        self._has_said = False
+        self._trouble = ""
+
+    def begin(self) -> None:
+        """Begin an attempt, and forget the one before."""
+        self._has_said = False
+        if self._search is not None:
+            self._search.begin()
+        elif self._patterns:
+            from cronguard.runtime.searching import Search  # noqa: PLC0415  (only when asked for)
+
+            try:
+                self._search = Search(self._patterns)
+            except (OSError, ValueError) as error:
+                why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+                self._trouble = f"its output could not be searched: {why} (--fail-on-output)"
+
+    def saw(self, stream: int, data: bytes) -> None:
+        """Take in what the command wrote to its stdout (1) or stderr (2)."""
+        self._has_said = self._has_said or stream == 2
+        if self._search is not None:
+            self._search.add(stream, data)
+
+    def fault(self, *, is_all: bool) -> str:
+        """Say what is at fault with the output of this attempt; *is_all*: we have heard it all."""
+        if self.wants_stderr and self._has_said:
+            return "it wrote to stderr (--fail-on-stderr)"
+        found = self._search.answer() if self._search is not None else self._trouble
+        if found or is_all:
+            return found
+        return "its output could not be looked at to its end, as nobody takes it from us"
+
+    def close(self) -> None:
+        """Let go of who searches."""
+        if self._search is not None:
+            self._search.close()
