@@ -14,6 +14,7 @@ from cronguard.admin.output import say, say_json
 from cronguard.admin.pause import pause_json, pause_text, standing
 from cronguard.admin.sharing import LOOK_BACK, sharing
 from cronguard.core import record as rec
+from cronguard.core.exits import COUNTS_AS_FAILED
 from cronguard.core.moments import wall_ms
 from cronguard.core.words import printable, signal_name, span
 
@@ -187,6 +188,8 @@ def _ended(signum: int, status: str) -> str:
         return "was ended by KILL, which is what the kernel sends when memory runs out"
     if signum:
         return f"was ended by signal {signal_name(signum)}"
+    if status == str(COUNTS_AS_FAILED):
+        return "ended, and counts as failed with status 123"
     known = {"126": " (found but not executable)", "127": " (a command was not found)"}
     return f"exited with status {status}{known.get(status, '')}"
 

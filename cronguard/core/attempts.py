@@ -62,11 +62,12 @@ class Attempts(Asking):
 
     def _judge(self, event: ev.Exited | ev.TreeDead, now: int) -> None:
         """Note why the attempt counts as failed; what its last processes say counts as well."""
+        if isinstance(event, ev.Exited):
+            self._fault = ""
+            self._took = now - (self._attempt_at or now)
         if self._child is None or self._fault:
             return
         spec, (status, _) = self.spec, self._child
-        if isinstance(event, ev.Exited) and self._attempt_at is not None:
-            self._took = now - self._attempt_at
         if event.said or spec.min_runtime or spec.success_exit_status != (0,):
             from cronguard.core import criteria  # noqa: PLC0415  (only when asked for)
 

@@ -7,6 +7,7 @@ how long the work takes.
 from __future__ import annotations
 
 from cronguard.core.record import KEPT_RUNS, SUCCEEDED
+from cronguard.core.words import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 ENOUGH_RUNS = 20
 """With fewer successes no timeout is suggested."""
 _SECOND = 1000
+_WORTH_A_WORD_MS = 5_000
+"""On a busy host, a command of milliseconds takes three times as long now and then."""
 
 
 def numbers(records: Iterable[Mapping[str, object]], field: str) -> list[int]:
@@ -32,6 +35,30 @@ def of_successes(runs: list[dict[str, object]]) -> list[int]:
 def percentile(ordered: list[int], percent: int) -> int | None:
     """Return the least of the *ordered* values that so many per cent do not exceed."""
     return ordered[-(-percent * len(ordered) // 100) - 1] if ordered else None
+
+
+def usual(runs: list[dict[str, object]]) -> tuple[int, int] | None:
+    """Return p5 and p95 of what the successes took, in ms; None while there are too few."""
+    lengths = of_successes(runs)
+    p5, p95 = percentile(lengths, 5), percentile(lengths, 95)
+    if p5 is None or p95 is None or len(lengths) < ENOUGH_RUNS:
+        return None
+    return p5, p95
+
+
+def unusual(bounds: tuple[int, int] | None, took: object) -> str:
+    """Say in what a success that *took* so many ms is far from the usual ones; "" if it is not."""
+    if bounds is None or type(took) is not int:
+        return ""
+    p5, p95 = bounds
+    if took > 3 * p95 and took - p95 >= _WORTH_A_WORD_MS:
+        much, most = "three times as long as", f"95 % of its successes took at most {span(p95)}"
+    elif 3 * took < p5 and p5 - took >= _WORTH_A_WORD_MS:
+        much, most = "a third of", f"95 % of its successes took at least {span(p5)}"
+    else:
+        return ""
+    more = "more" if took > p95 else "less"
+    return f"took {span(took)}, {more} than {much} usual: {most}"
 
 
 def fitting_timeout(ordered: list[int]) -> int | None:

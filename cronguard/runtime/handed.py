@@ -1,4 +1,4 @@
-"""What the keeper hands to the process that tells, taken over there: reports, and a question.
+"""What the keeper hands to the process that tells, taken over there: reports, and questions.
 
 While the command runs the keeper keeps no report itself: a disk that is busy, as with a backup, can
 hold it up for longer than its lease allows. So they come on stdin, a line each, and are kept here.
@@ -6,6 +6,7 @@ What cannot be kept is told all the same, and has this one chance.
 
     {"schema": 1, …}        a report, as in core/report.py
     {"found_dead": {…}}     whether runs before this one were abandoned; see found_dead.py
+    {"unusual": {…}}        whether this run took unusually long or short; see unusual.py
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def take(state: str) -> tuple[list[str], list[str]]:
     for line in sys.stdin.buffer.read().decode("ascii").splitlines():
         try:
             found = json.loads(line)
-            if "found_dead" in found:
-                said += _look(found["found_dead"], state)
+            if "found_dead" in found or "unusual" in found:
+                said += _look(found, state)
             elif state == "-":
                 unkept.append(line)
             else:
@@ -42,15 +43,20 @@ def take(state: str) -> tuple[list[str], list[str]]:
     return unkept, said
 
 
-def _look(asked: dict[str, object], state: str) -> list[str]:
-    """Keep a report of each run that was abandoned; return what is to be said."""
-    from cronguard.runtime.found_dead import keep_reports  # noqa: PLC0415 - with the store: on use
+def _look(found: dict[str, dict[str, object]], state: str) -> list[str]:
+    """Keep reports of what is found in the job's history; return what is to be said."""
+    from cronguard.runtime import found_dead, unusual  # noqa: PLC0415 - with the store: on use
 
+    ((what, asked),) = found.items()
     try:
-        keep_reports(asked, state)
+        if what == "unusual":
+            unusual.keep_report(asked, state)
+        else:
+            found_dead.keep_reports(asked, state)
     except Exception as error:  # noqa: BLE001 - what waits is told all the same
         secrets = asked["secrets"]
         assert isinstance(secrets, list)
         why = redact.text(f"{type(error).__name__}: {error}", tuple(secrets))
-        return [f"whether runs before this one were abandoned cannot be read: {why}"]
+        sought = "this one took unusually long" if what == "unusual" else "any were abandoned"
+        return [f"the runs before cannot be read, so nobody knows whether {sought}: {why}"]
     return []

@@ -65,6 +65,8 @@ class Teller:
         self._start: tuple[str, int] | None = None
         self._start_at: int | None = None
         self._starting = 0
+        self._warning = 0
+        self._warnings: list[str] = []
         self._telling: dict[int, int] = {}
 
     # -- what the loop asks -----------------------------------------------------------------------
@@ -95,22 +97,25 @@ class Teller:
         self._starting = self._begin(self._start_report())
 
     def tell_warning(self, record: str, at: int, text: str) -> None:
-        """Tell that the run warns, and goes on."""
+        """Tell that the run warns, and goes on; one process tells at a time."""
         to = self._wanted(telling.WARNING, "", "")
         if to:
-            self._begin(self._encoded(telling.WARNING, record, at, to, text))
+            self._warnings.append(self._encoded(telling.WARNING, record, at, to, text))
+        if self._warnings and self._warning not in self._telling:
+            self._warning = self._begin("\n".join(self._warnings))
+            self._warnings = []
 
     def tell_end(self, record: str, at: int, outcome: str, reason: str) -> None:
         """Tell how the run has ended, and what else waits on this host to be told."""
         handed = []
         if self._start_at is not None:
             handed.append(self._start_report())
+        handed += self._warnings
         to = self._wanted("end", outcome, reason)
         if to:
             text = self._encoded("end", record, at, to)
             handed += [] if self._keep(text, at) else [text]
-        question = self._question(at)
-        handed += [question] if question else []
+        handed += self._questions(record, at, outcome)
         if to or handed or self._is_something_waiting():
             self._begin("\n".join(handed), whose="others")
 
@@ -192,12 +197,21 @@ class Teller:
         except OSError:
             return False
 
-    def _question(self, at: int) -> str:
-        """Return what is asked of the runs before, where they may have been abandoned."""
-        to = self._wanted("end", records.ABANDONED, "")
-        if not self.streak or not to or self.state is None:
-            return ""
-        asked = {
+    def _questions(self, record: str, at: int, outcome: str) -> list[str]:
+        """Return what is to be found out in the job's history, for whom."""
+        found = []
+        if self.state is not None:
+            dead = self._wanted("end", records.ABANDONED, "") if self.streak else []
+            if dead:  # runs before may have been abandoned
+                found.append(records.encode({"found_dead": self._question(at, dead)}))
+            odd = self._wanted(telling.WARNING, "", "") if outcome == records.SUCCEEDED else []
+            if odd:
+                asked = self._question(at, odd) | {"record": record}
+                found.append(records.encode({"unusual": asked}))
+        return found
+
+    def _question(self, at: int, to: list[str]) -> dict[str, object]:
+        return {
             "store": self.store,
             "secrets": list(self.secrets),
             "namespace": self.claim.namespace,
@@ -207,7 +221,6 @@ class Teller:
             "to": to,
             "at": at,
         }
-        return records.encode({"found_dead": asked})
 
     def _begin(self, handed: str, whose: str = "alone") -> int:
         """Start who tells what waits, and takes what is *handed* over; return its pid, or 0."""

@@ -93,17 +93,41 @@ def test_what_is_no_polite_signal_is_refused(text: str) -> None:
         values.signum(text)
 
 
-@pytest.mark.parametrize("text", ["0", "1", "75", "120", "123", "128", "255"])
+@pytest.mark.parametrize("text", ["0", "1", "75", "120", "128", "255"])
 def test_a_skip_may_have_any_free_status(text: str) -> None:
     """0 to 255 less our own."""
     assert values.skip_status(text) == int(text)
 
 
-@pytest.mark.parametrize("text", ["256", "-1", "x", "", "121", "122", "124", "125", "126", "127"])
+@pytest.mark.parametrize(
+    "text", ["256", "-1", "x", "", "121", "122", "123", "124", "125", "126", "127"]
+)
 def test_a_skip_never_looks_like_something_else(text: str) -> None:
     """A status that has a meaning is refused for skips."""
     with pytest.raises(ValueError, match=r"0 to 255|already means"):
         values.skip_status(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0", (0,)),
+        ("0,2", (0, 2)),
+        ("2 0, 2", (0, 2)),
+        ("0,10-12", (0, 10, 11, 12)),
+        ("255", (255,)),
+    ],
+)
+def test_exit_statuses_come_one_by_one_or_as_a_row(text: str, found: tuple[int, ...]) -> None:
+    """In order, each once."""
+    assert values.statuses(text) == found
+
+
+@pytest.mark.parametrize("text", ["", ",", "256", "-1", "1-", "-", "3-1", "0;2", "x", "0x1", "٣"])
+def test_what_is_no_exit_status_is_no_success(text: str) -> None:
+    """C1: with a list that was misread, a failure would count as a success."""
+    with pytest.raises(ValueError, match="write"):
+        values.statuses(text)
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ def test_the_numbers_never_change() -> None:
     """Scripts and monitors rely on them: DESIGN says which they are."""
     assert exits.SKIPPED == 0
     assert (exits.LEASE_LOST, exits.STORE_UNAVAILABLE, exits.TIMED_OUT) == (121, 122, 124)
+    assert exits.COUNTS_AS_FAILED == 123
     assert (exits.OWN_FAILURE, exits.NOT_EXECUTABLE, exits.NOT_FOUND) == (125, 126, 127)
     assert (exits.DONE, exits.NO, exits.USAGE, exits.STORE_DOWN) == (0, 1, 2, 69)
 
 
 def test_every_status_of_our_own_has_a_meaning() -> None:
     """What is between 121 and 127 and ours is explained, and says something."""
-    own = {exits.LEASE_LOST, exits.STORE_UNAVAILABLE, exits.TIMED_OUT, exits.OWN_FAILURE,
-           exits.NOT_EXECUTABLE, exits.NOT_FOUND}  # fmt: skip
+    own = {exits.LEASE_LOST, exits.STORE_UNAVAILABLE, exits.COUNTS_AS_FAILED, exits.TIMED_OUT,
+           exits.OWN_FAILURE, exits.NOT_EXECUTABLE, exits.NOT_FOUND}  # fmt: skip
     assert set(exits.MEANINGS) == own
     assert all(len(text) > 10 for text in exits.MEANINGS.values())
 

@@ -75,6 +75,8 @@ def brief(action: do.Action) -> str:
             return f"arm {at}"
         case do.Say(topic=topic):
             return f"say {topic}"
+        case do.Warn(topic=topic):
+            return f"warn {topic}"
         case do.Exit(status=status):
             return f"exit {status}"
         case do.Signal() | do.Forward() | do.Suspend():

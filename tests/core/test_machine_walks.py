@@ -23,6 +23,18 @@ OTHER = Owner("b" * 32, host="other", pid=7)
 HOLDING = ("spawning", "running", "stopping", "killing", "lingering", "resting")
 
 
+def exited(dice: Random) -> ev.Exited:
+    event = ev.Exited(dice.choice((0, 256, 512, 9, 15)), dice.randint(0, 2))
+    event.said = dice.choice(("", "", "it wrote to stderr"))
+    return event
+
+
+def tree_dead(dice: Random) -> ev.TreeDead:
+    event = ev.TreeDead()
+    event.said = dice.choice(("", "", "its output matches"))
+    return event
+
+
 def draw_event(dice: Random, now: int) -> ev.Event:
     """Any event that there is, plausible or not; replies to requests sent up to 9 s ago."""
     sent = now - dice.choice((0, 1, 50, 2_000, 9_000))
@@ -47,9 +59,9 @@ def draw_event(dice: Random, now: int) -> ev.Event:
             ev.Spawned(4711),
             ev.Spawned(4711),
             ev.NotSpawned(127, "not found"),
-            ev.Exited(dice.choice((0, 256, 9, 15)), dice.randint(0, 2)),
+            exited(dice),
             ev.Suspended(20),
-            ev.TreeDead(),
+            tree_dead(dice),
             ev.Unkillable("pid 1 (state D)"),
             ev.GuardianDied(),
             ev.Signalled(dice.choice((1, 2, 3, 10, 12, 15, 28))),
@@ -76,6 +88,9 @@ specs = st.builds(
     dead_man=st.sampled_from(("auto", "auto", "off")),
     retries=st.sampled_from((0, 0, 1, 3, 99)),
     retry_delay=st.sampled_from((0, 1, 1_000, 10_000, 900_000)),
+    success_exit_status=st.sampled_from(((0,), (0,), (0, 2), (1,))),
+    min_runtime=st.sampled_from((0, 0, 500, 60_000)),
+    warn_after=st.sampled_from((None, None, 1, 700, 20_000)),
 )
 
 
@@ -93,6 +108,8 @@ class Witness:
         self.granted = self.taken = self.guardian_dead = self.was_at_stake = False
         self.spawned = 0
         self.last_status: int | None = None
+        self.last_failed = False
+        self.attempt_at = 0
         self.forwarded: set[int] = set()
         self.rests_since: int | None = None
         self.first_ran_at: int | None = None
@@ -138,12 +155,18 @@ class Witness:
     def note_processes(self, event: ev.Event, now: int, *, heeded: bool) -> None:
         """Take in what becomes of the command, where the machine heeds it."""
         match event:
-            case ev.Spawned() if heeded and self.first_ran_at is None:
-                self.first_ran_at = now
+            case ev.Spawned() if heeded:
+                self.attempt_at = now
+                self.first_ran_at = now if self.first_ran_at is None else self.first_ran_at
             case ev.TreeDead() | ev.NotSpawned() if heeded:
                 self.tree_known_dead = True
+                self.last_failed = self.last_failed or bool(getattr(event, "said", ""))
             case ev.Exited() if heeded:
                 self.last_status = event.status
+                code = event.status >> 8 or (event.status and 128 + event.status)
+                is_fast = now - self.attempt_at < self.spec.min_runtime
+                self.last_failed = bool(event.said) or is_fast
+                self.last_failed = self.last_failed or code not in self.spec.success_exit_status
                 self.tree_known_dead = self.tree_known_dead or event.left == 0
 
     def check(self, action: do.Action, now: int) -> None:
@@ -153,6 +176,12 @@ class Witness:
                 self.exited = True
                 assert self.run.phase == DONE
                 assert self.run.outcome is not None
+                is_calm = self.run.outcome in ("succeeded", "skipped")
+                assert is_calm or action.status, "who only looks at the status takes it for well"
+            case do.Warn():
+                assert self.first_ran_at is not None
+                assert self.spec.warn_after is not None
+                assert now >= self.first_ran_at + self.spec.warn_after, "warned too early"
             case do.Arm():
                 self.armed = action.at
             case do.Spawn():
@@ -191,7 +220,8 @@ class Witness:
     def check_spawn_again(self, now: int) -> None:
         assert self.spawned <= self.spec.retries, "more attempts than asked for"
         assert self.tree_known_dead, "two attempts at a time"
-        assert self.last_status not in (None, 0), "another attempt after a success"
+        assert self.last_status is not None
+        assert self.last_failed, "another attempt after a success"
         assert self.last_status not in self.forwarded, "another after a signal that we passed on"
         assert self.rests_since is not None, "no pause"
         pause = min(
@@ -207,6 +237,7 @@ class Witness:
         self.spawned += 1
         self.tree_known_dead = False
         self.polite_at = self.last_status = self.rests_since = None
+        self.last_failed = False
         self.forwarded = set()
 
     def check_kill(self, now: int) -> None:

@@ -33,6 +33,8 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "auto_timeout_few": {"successes": 7},
     "auto_timeout_unknown": {"why": "connection refused"},
     "attempt_failed": {"attempt": 1, "status": 3, "pause": 20_000},
+    "counts_as_failed": {"status": 123, "why": "it wrote to stderr (--fail-on-stderr)"},
+    "still_running": {"since": 600_000},
     "attempts_failed": {
         "attempt": 2,
         "status": 137,
