@@ -84,12 +84,12 @@ def test_a_block_is_recorded_as_a_run_is(lab: Lab) -> None:
 
 def test_a_block_is_seen_as_a_run_is(lab: Lab) -> None:
     """`status`, `ps` and `stuck`: it runs, nothing is wrong, and what it uses is not told apart."""
-    with guard("job"):
+    with guard("job") as lease:
         (row,) = json.loads(lab.call("ps", "--json").stdout)
         assert (row["job"], row["pid"], row["usage"]) == ("job", os.getpid(), None)
         assert b"running" in lab.call("status", "job").stdout
         left = json.loads(lab.call("stuck", "--json").stdout)
-        assert not [one for one in left if one.get("job") == "job"]
+        assert not [one for one in left if one.get("run_id") == lease.run_id]
 
 
 def test_an_exception_fails_the_run_and_passes_through(lab: Lab) -> None:

@@ -30,7 +30,7 @@ def cages() -> list[str]:
 
 def test_who_is_in_the_cage_dies_and_the_cage_goes() -> None:
     """P12: stopped, deaf and in sessions of their own; nothing stays behind."""
-    command = ["setsid", "sh", "-c", "trap '' TERM; sleep 600"]
+    command = ["setsid", "sh", "-c", "trap '' TERM; exec sleep 600"]
     sleepers = [subprocess.Popen(command) for _ in range(8)]
     os.kill(sleepers[0].pid, signal.SIGSTOP)
     cage = Cage(lambda _pid: True)
