@@ -94,6 +94,10 @@ class Ending:
         """Take in *event* at *now*, and return what to do, in order."""
         return self.table[self.phase][type(event)](self, event, now)
 
+    def grace_left(self, now: int) -> int:
+        """Return how many ms are left of the grace, while the run is being stopped."""
+        return max(self._grace_until - now, 0)
+
     def _keeps_on_losing(self) -> bool:
         return self.spec.on_lease_lost == "continue"
 

@@ -26,6 +26,8 @@ LAST_WORDS_MS = 1_000
 def finish(keeper: Keeper) -> None:
     """Do what need not hold the lock, and wait for who is told of it."""
     teller = keeper.teller
+    if keeper.notifier is not None:
+        keeper.notifier.last(keeper.run, now_ms())
     if teller is not None:
         _tell_end(keeper, teller)
     _show_output(keeper)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.criteria import Criteria
+    from cronguard.runtime.notify import Notifier
     from cronguard.runtime.parts import Talk, Work
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
@@ -72,7 +73,9 @@ class Keeper:
         teller: Teller | None = None,
         redaction: Redaction | None = None,
         criteria: Criteria | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
+        self.notifier = notifier
         self.criteria = criteria
         self.warnings: list[dict[str, object]] = []
         self.redaction = redaction
@@ -115,6 +118,7 @@ class Keeper:
         self._open(self.spec.store)
         self._feed(self._first_event())
         self._take_replies()
+        self._notify()
         while self.status is None:
             ready = self._wait()
             if self.wake in ready:
@@ -127,7 +131,12 @@ class Keeper:
                     self._note_start(self.teller)
             self._tick()
             self._take_replies()
+            self._notify()
         return self.status
+
+    def _notify(self) -> None:
+        if self.notifier is not None and self.status is None:
+            self.notifier.look(self.run, now_ms())
 
     def _first_event(self) -> Event:
         if self._isolation_refused:
@@ -145,6 +154,8 @@ class Keeper:
         moments = [self.run.wake_at(), self.minder.wake_at(), self._watch_at]
         if self.teller is not None:
             moments.append(self.teller.wake_at())
+        if self.notifier is not None:
+            moments.append(self.notifier.wake_at())
         if self.store is not None:
             for number, events in self.store.watches():
                 poller.register(number, events)

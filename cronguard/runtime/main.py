@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.notify import Notifier
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
 
@@ -192,6 +193,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         teller=_teller(resolved, claim),
         redaction=_redaction(spec.redact),
         criteria=criteria,
+        notifier=_notifier(owner.run_id),
     )
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
@@ -225,6 +227,15 @@ def _redaction(patterns: str) -> Redaction | None:
     from cronguard.runtime.redaction import Redaction  # noqa: PLC0415  (only when asked for)
 
     return Redaction(patterns)
+
+
+def _notifier(run_id: str) -> Notifier | None:
+    """Return who tells systemd how the run stands, if it asks for that."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return None
+    from cronguard.runtime.notify import notifier  # noqa: PLC0415  (only below a service manager)
+
+    return notifier(os.environ, run_id)
 
 
 def _criteria(spec: JobSpec) -> Criteria | None:
