@@ -52,6 +52,12 @@ unset NOTIFY_SOCKET
 export container=lab
 exec /lib/systemd/systemd --system --unit=lab.target --log-target=null --show-status=0
 """
+NOTIFYING = {
+    "deaf": "ExecStart=/usr/bin/cronguard run --name deaf\nTimeoutStopSec=1s\n",
+    "waits": "ExecStart=/usr/bin/cronguard run --name deaf --wait 4s\nTimeoutStartSec=1s\n",
+    "hung": "ExecStart=/usr/bin/cronguard run --name hung\nWatchdogSec=2s\n",
+}
+"""Units that are told how runs stand; with less patience than these runs take."""
 TARGET = "[Unit]\nDescription=lab\nAllowIsolate=yes\n"
 
 pytestmark = [
@@ -109,7 +115,14 @@ def host(place: Place) -> Iterator[Host]:
     environment += f"Environment=CRONGUARD_CONFIG={place.folder}/c.toml\n"
     drop_in.write_text(drop_in.read_text() + environment)
     (units / "lab.target").write_text(TARGET)
+    for name, service in NOTIFYING.items():
+        text = f"[Service]\n{readme.block('ini', 'Type=notify').text}{service}"
+        text = text.replace("/usr/bin/cronguard", place.cronguard)
+        (units / f"{name}.service").write_text(
+            text.replace("FOLDER", str(place.folder)) + environment
+        )
     tree = "setsid -f sleep 600; (sleep 600 &); echo up > up; exec sleep 600"
+    place.script("bin/deaf", f"#!/bin/sh\ncd {place.folder}\ntrap '' TERM\n{tree}\n")
     place.script("bin/tree", f"#!/bin/sh\ncd {place.folder}\n{tree}\n")
     config = place.folder / "c.toml"
     config.write_text(
@@ -117,6 +130,8 @@ def host(place: Place) -> Iterator[Host]:
         '[jobs.wrong]\ncommand = "exit 7"\n'
         f'[jobs.slow]\ncommand = ["{place.folder}/bin/tree"]\ntimeout = "300ms"\n'
         f'[jobs.long]\ncommand = ["{place.folder}/bin/tree"]\n'
+        f'[jobs.hung]\ncommand = ["{place.folder}/bin/tree"]\n'
+        f'[jobs.deaf]\ncommand = ["{place.folder}/bin/deaf"]\nkill_after = "4s"\n'
     )
     config.chmod(0o600)
     found = Host(place)
@@ -153,6 +168,39 @@ def test_systemd_runs_stops_and_judges_jobs(host: Host) -> None:
     assert record["exit_status"] == 143
     assert keeper != "0"
     until("that nothing is left", lambda: not [p for p in place.marked() if is_sleep(p)])
+
+
+def test_systemd_hears_how_a_run_stands(host: Host) -> None:
+    """Active from the command's start; the status; a grace beyond its patience; a hung keeper."""
+    place = host.place
+    assert host.do("start", "deaf.service").returncode == 0
+    assert place.said("up"), "start returns when the command runs"
+    assert host.property("deaf.service", "ActiveState") == "active"
+    status = host.property("deaf.service", "StatusText")
+    assert status.startswith("holding the lock for "), status
+
+    # -- another run of the job waits for longer than systemd would, and is skipped in the end
+    assert host.do("start", "waits.service").returncode == 0
+    assert place.skips("deaf")[0]["reason"] == "wait_expired"
+    until("it ended", lambda: host.property("waits.service", "ActiveState") == "inactive")
+    assert host.property("waits.service", "Result") == "success"
+
+    # -- TimeoutStopSec is 1 s, the grace 4 s, and the command deaf to TERM
+    assert host.do("stop", "deaf.service").returncode == 0
+    assert host.property("deaf.service", "Result") == "success", "systemd did not lose patience"
+    record = place.records("deaf")[0]
+    assert (record["outcome"], record["exit_status"]) == ("stopped", 143)
+    until("that nothing is left", lambda: not [p for p in place.marked() if is_sleep(p)])
+
+    # -- a keeper that hangs
+    (place.folder / "up").unlink()
+    assert host.do("start", "hung.service").returncode == 0
+    keeper = host.property("hung.service", "MainPID")
+    host.do("kill", "--kill-who=main", "--signal=STOP", "hung.service")
+    until("the watchdog", lambda: host.property("hung.service", "ActiveState") == "failed")
+    assert host.property("hung.service", "Result") == "watchdog"
+    until("that nothing is left", lambda: not [p for p in place.marked() if is_sleep(p)])
+    assert keeper != "0"
 
 
 def is_sleep(pid: int) -> bool:

@@ -56,7 +56,9 @@ def test_a_mistake_would_be_noticed(place: Place) -> None:
 def test_the_snippet_of_the_readme_is_accepted(place: Place) -> None:
     """As a unit of its own, with the command where it is here."""
     unit = place.folder / "own.service"
-    text = place.local(readme.block("ini").text).replace("/usr/bin/cronguard", place.cronguard)
+    text = place.local(readme.block("ini", "Type=oneshot").text).replace(
+        "/usr/bin/cronguard", place.cronguard
+    )
     unit.write_text(text)
     done = verify(unit)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -65,7 +67,7 @@ def test_the_snippet_of_the_readme_is_accepted(place: Place) -> None:
 def test_the_snippet_says_what_the_unit_says() -> None:
     """Who writes a unit by the README gets what the template has."""
     unit = source.read("systemd/cronguard@.service").splitlines()
-    for line in readme.block("ini").lines:
+    for line in readme.block("ini", "Type=oneshot").lines:
         assert line in unit or line.startswith("ExecStart="), line
 
 
