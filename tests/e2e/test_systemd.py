@@ -174,7 +174,7 @@ def test_systemd_hears_how_a_run_stands(host: Host) -> None:
     """Active from the command's start; the status; a grace beyond its patience; a hung keeper."""
     place = host.place
     assert host.do("start", "deaf.service").returncode == 0
-    assert place.said("up"), "start returns when the command runs"
+    until("the command runs", lambda: place.said("up"))
     assert host.property("deaf.service", "ActiveState") == "active"
     status = host.property("deaf.service", "StatusText")
     assert status.startswith("holding the lock for "), status
