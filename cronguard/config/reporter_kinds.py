@@ -25,11 +25,12 @@ from cronguard.config.reporter_rows import (
     texts,
     windows,
 )
-from cronguard.core.telling import FAILURE, RECOVERY, SKIP, START, STOP, SUCCESS, WARNING
+from cronguard.core.telling import FAILURE, MISSED, RECOVERY, SKIP, START, STOP, SUCCESS, WARNING
 
 ALL = (START, SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING)
-ENDS = (SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING)
-ALERTS = (FAILURE, RECOVERY)
+"""Of who knows by itself which runs are missing."""
+ENDS = (SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING, MISSED)
+ALERTS = (FAILURE, RECOVERY, MISSED)
 
 COMMON = (
     Setting("on", events, (), "What it is told of: a list of events, outcomes, reasons of skips."),

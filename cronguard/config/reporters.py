@@ -101,7 +101,7 @@ def target(name: str, section: Table, of_job: Table) -> Target:
         else:
             raise ConfigError(f"{where}: {shown(key)} is no setting of {type_}{_guess(key, rows)}")
     _refuse_both(found, said)
-    usual = found.kind.on if found.kind else (telling.FAILURE, telling.RECOVERY)
+    usual = found.kind.on if found.kind else (telling.FAILURE, telling.RECOVERY, telling.MISSED)
     if callable(usual):
         usual = usual(settings)
     on = settings.pop("on") if "on" in said else usual

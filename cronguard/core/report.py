@@ -3,7 +3,7 @@
     {"schema": 1, "run_id": "…", "job": "…", "namespace": "cg", "kind": "end", "streak": 0,
      "at": 1767225600000, "to": ["slack"], "config": null, "warning": null, "record": {…}}
 
-`kind` is `start`, `warning` or `end` · `at` when it was written, in ms since the epoch · `to` which
+`kind` is one of KINDS · `at` when it was written, in ms since the epoch · `to` which
 reporters have not been told yet · `config` the --config of the run · `record` as in core/record.py.
 
 A file each, in a folder for the job; the names sort in the order in which they are to be told.
@@ -16,7 +16,7 @@ from cronguard.core import record as records
 SCHEMA = 1
 FOLDER = "spool"
 ENDING = ".json"
-KINDS = ("start", "warning", "end")
+KINDS = ("start", "warning", "end", "missed")
 MOST_BYTES = 1 << 20
 """More than any report of ours takes."""
 

@@ -20,6 +20,9 @@ FAILURE = "failure"
 STOP = "stop"
 SKIP = "skip"
 WARNING = "warning"
+MISSED = "missed"
+WARNINGS = (WARNING, MISSED)
+"""What has a text of its own, and is not about how the run ended."""
 EVENTS = {
     START: "the command has started",
     SUCCESS: "it succeeded",
@@ -28,6 +31,7 @@ EVENTS = {
     STOP: "a signal or an operator stopped it",
     SKIP: "it was skipped",
     WARNING: "it warns, and runs on or has ended",
+    MISSED: "runs that were due before it never came",
 }
 FAILURES = (
     records.FAILED,
@@ -59,15 +63,14 @@ class Rule:
         self.changes = changes
 
 
-def event_of(
-    rule: Rule, outcome: str, reason: str, streak: int | None, *, warns: bool = False
-) -> str:
+def event_of(rule: Rule, outcome: str, reason: str, streak: int | None, *, warns: str = "") -> str:
     """Return which of EVENTS a run with that outcome is for the reporter; "" for nothing to say.
 
-    A recovery that is not asked for by that name is a success, to who asked for those.
+    *warns* is which of WARNINGS it is, if any. A recovery that is not asked for by that name is a
+    success, to who asked for those.
     """
     if warns:
-        return WARNING if WARNING in rule.on else ""
+        return warns if warns in rule.on else ""
     if outcome == records.RUNNING:
         return START if START in rule.on else ""
     if outcome == records.SUCCEEDED:

@@ -45,6 +45,7 @@ _COLOURS = {
     telling.FAILURE: (_RED, "attention"),
     telling.STOP: (_ORANGE, "warning"),
     telling.WARNING: (_ORANGE, "warning"),
+    telling.MISSED: (_RED, "attention"),
 }
 _PLAIN = (_GREY, "default")
 _PART = re.compile(r"&[a-z]{0,3}…$")

@@ -45,7 +45,7 @@ def _headline(report: Report) -> str:
             return f"was stopped{took(report)}{because}"
         case telling.SKIP:
             return f"was skipped{because}"
-        case telling.WARNING:
+        case telling.WARNING | telling.MISSED:
             return report.warning or "warns"
         case _:
             return f"{_failure(report)}{because}{_in_a_row(report)}"

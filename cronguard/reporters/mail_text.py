@@ -119,7 +119,7 @@ def _of(address: Address) -> HeaderAddress:
 
 def _id(report: Report) -> str:
     """Return what is one for each thing that is told; a run may warn several times."""
-    when = f".{report.at}" if report.event == telling.WARNING else ""
+    when = f".{report.at}" if report.event in telling.WARNINGS else ""
     run = report.run_id
     safe = run if run.isascii() and run.isalnum() and len(run) <= 64 else _hash(run)
     return f"{safe}.{report.event}{when}"

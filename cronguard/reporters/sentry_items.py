@@ -78,7 +78,7 @@ def slug(text: str) -> str:
 def title(report: Report) -> str:
     """Return in one line what happened."""
     outcome, reason = report.text("outcome"), report.text("reason")
-    if report.event == telling.WARNING:
+    if report.event in telling.WARNINGS:
         return printable(f"{report.job}: {report.warning or 'it warns'}", _TITLE)
     if outcome == records.FAILED:
         number, status = report.number("signal"), report.number("exit_status")
@@ -199,10 +199,10 @@ class Items:
 
     def event(self, report: Report) -> dict[str, object] | None:
         """Return the event that a report is; None if there is nothing for anybody to do."""
-        if report.event not in (telling.FAILURE, telling.WARNING):
+        if report.event not in (telling.FAILURE, *telling.WARNINGS):
             return None
-        is_warning = report.event == telling.WARNING
-        kind = telling.WARNING if is_warning else report.text("outcome") or telling.FAILURE
+        is_warning = report.event in telling.WARNINGS
+        kind = report.event if is_warning else report.text("outcome") or telling.FAILURE
         when = f"/{report.at}" if is_warning else ""
         ended = _moment(report.record.get("ended_at"))
         said: dict[str, object] = {

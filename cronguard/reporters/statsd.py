@@ -27,7 +27,7 @@ import re
 from cronguard.config.datagrams import place
 from cronguard.core import record as records
 from cronguard.core.metrics import OTHER
-from cronguard.core.telling import FAILURE, RECOVERY, SKIPS, WARNING
+from cronguard.core.telling import FAILURE, RECOVERY, SKIPS, WARNINGS
 from cronguard.core.words import span
 from cronguard.reporters import datagrams
 from cronguard.reporters.contract import Never, Report, Reporter
@@ -122,7 +122,7 @@ class Statsd(Reporter):
 def samples(report: Report) -> Iterator[Sample]:
     """Yield the values of a report."""
     outcome = report.text("outcome")
-    if report.event == WARNING:
+    if report.event in WARNINGS:
         yield Sample("warnings", 1, _COUNT)
     elif outcome == records.SKIPPED:
         reason = report.text("reason")

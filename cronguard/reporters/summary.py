@@ -34,7 +34,7 @@ _SKIPPED = {
 
 def headline(report: Report) -> str:
     """Return what happened, in one line: `backup failed with status 3 on web-3 after 1m12s`."""
-    if report.event == telling.WARNING:
+    if report.event in telling.WARNINGS:
         return printable(f"{report.job}: {report.warning or 'it warns'}", _LINE)
     host = report.text("host")
     said = f"{report.job} {_what(report)}" + (f" on {host}" if host else "")

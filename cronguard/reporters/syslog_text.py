@@ -36,6 +36,7 @@ SEVERITIES = {
     telling.STOP: WARNING,
     telling.SKIP: NOTICE,
     telling.WARNING: WARNING,
+    telling.MISSED: WARNING,
 }
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FIELDS = (

@@ -17,7 +17,7 @@ from cronguard.core.metrics import ENDED, OTHER, REASONS
 from cronguard.core.moments import wall_ms
 from cronguard.core.record import ABANDONED, KEPT_RUNS, RUNNING, SKIPPED, SUCCEEDED
 from cronguard.core.sheet import Sheet, add_counts, add_last, seconds
-from cronguard.core.telling import FAILURE, WARNING
+from cronguard.core.telling import FAILURE, WARNINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Tally:
     def take(self, report: Report) -> bool:
         """Add what is told of a run; tell whether that was news."""
         run, outcome = report.run_id[:_ID_LENGTH], report.text("outcome")
-        if report.event == WARNING or outcome not in records.OUTCOMES:
+        if report.event in WARNINGS or outcome not in records.OUTCOMES:
             return False
         is_alive = self.done.get(run, False) and outcome not in (RUNNING, ABANDONED)
         if run in self.done and not is_alive:

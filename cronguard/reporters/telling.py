@@ -48,7 +48,11 @@ def report_of(rule: rules.Rule, one: Waiting) -> Report | None:
     """Return what *one* is to a reporter with that rule; None if it does not want to hear it."""
     outcome, reason = one.record.get("outcome"), one.record.get("reason")
     event = rules.event_of(
-        rule, str(outcome), str(reason or ""), one.streak, warns=one.kind == "warning"
+        rule,
+        str(outcome),
+        str(reason or ""),
+        one.streak,
+        warns=one.kind if one.kind in rules.WARNINGS else "",
     )
     if not event:
         return None

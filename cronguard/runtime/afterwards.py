@@ -100,7 +100,7 @@ def _tell_end(keeper: Keeper, teller: Teller) -> None:
     close, run = keeper.ended, keeper.run
     record = (close and close.record) or keeper.record()
     at = keeper.wall.at(run.ended_at or now_ms())
-    teller.tell_end(record, at, run.outcome or "", run.reason)
+    teller.tell_end(record, at, run.outcome or "", run.reason, run.slot)
 
 
 def _wait_for_teller(keeper: Keeper, teller: Teller) -> None:

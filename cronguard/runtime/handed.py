@@ -7,6 +7,7 @@ What cannot be kept is told all the same, and has this one chance.
     {"schema": 1, …}        a report, as in core/report.py
     {"found_dead": {…}}     whether runs before this one were abandoned; see found_dead.py
     {"unusual": {…}}        whether this run took unusually long or short; see unusual.py
+    {"missed": {…}}         whether runs before this one never came; see missed.py
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def take(state: str) -> tuple[list[str], list[str]]:
     for line in sys.stdin.buffer.read().decode("ascii").splitlines():
         try:
             found = json.loads(line)
-            if "found_dead" in found or "unusual" in found:
+            if "run_id" not in found:
                 said += _look(found, state)
             elif state == "-":
                 unkept.append(line)
@@ -45,18 +46,19 @@ def take(state: str) -> tuple[list[str], list[str]]:
 
 def _look(found: dict[str, dict[str, object]], state: str) -> list[str]:
     """Keep reports of what is found in the job's history; return what is to be said."""
-    from cronguard.runtime import found_dead, unusual  # noqa: PLC0415 - with the store: on use
+    from cronguard.runtime import found_dead, missed, unusual  # noqa: PLC0415 - on use
 
     ((what, asked),) = found.items()
+    look, sought = {
+        "found_dead": (found_dead.keep_reports, "any were abandoned"),
+        "unusual": (unusual.keep_report, "this one took unusually long"),
+        "missed": (missed.keep_report, "any are missing"),
+    }[what]
     try:
-        if what == "unusual":
-            unusual.keep_report(asked, state)
-        else:
-            found_dead.keep_reports(asked, state)
+        look(asked, state)
     except Exception as error:  # noqa: BLE001 - what waits is told all the same
         secrets = asked["secrets"]
         assert isinstance(secrets, list)
         why = redact.text(f"{type(error).__name__}: {error}", tuple(secrets))
-        sought = "this one took unusually long" if what == "unusual" else "any were abandoned"
         return [f"the runs before cannot be read, so nobody knows whether {sought}: {why}"]
     return []

@@ -11,6 +11,7 @@ from cronguard.core import exits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
+    from cronguard.config.rules import Plan
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.keeper import Keeper
@@ -190,7 +191,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         isolation_refused=refusal,
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
-        teller=_teller(resolved, claim),
+        teller=_teller(resolved, claim, plan),
         redaction=_redaction(spec.redact),
         criteria=criteria,
         notifier=_notifier(owner.run_id),
@@ -203,12 +204,18 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     return keeper
 
 
-def _teller(resolved: Resolved, claim: Claim) -> Teller | None:
+def _teller(resolved: Resolved, claim: Claim, plan: Plan | None) -> Teller | None:
     """Return who tells the reporters of the run, if it has any."""
     if not resolved.targets:
         return None
     from cronguard.runtime.teller import Teller  # noqa: PLC0415  (only with reporters)
 
+    last_slot = None
+    if plan is not None and plan.announced is not None and resolved.state is not None:
+        from cronguard.runtime.last_slot import LastSlot  # noqa: PLC0415  (with both alone)
+
+        about = (resolved.state, claim.job, claim.namespace)
+        last_slot = LastSlot(*about, plan.announced, plan.schedule)
     return Teller(
         resolved.targets,
         claim,
@@ -217,6 +224,7 @@ def _teller(resolved: Resolved, claim: Claim) -> Teller | None:
         timeout=resolved.spec.report_timeout,
         store=resolved.spec.store,
         secrets=resolved.secrets,
+        last_slot=last_slot,
     )
 
 

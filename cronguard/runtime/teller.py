@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cronguard.config.reporters import Target
     from cronguard.core.spec import Claim
+    from cronguard.runtime.last_slot import LastSlot
 else:
     import _signal as signal
 
@@ -52,7 +53,9 @@ class Teller:
         timeout: int,
         store: str,
         secrets: tuple[str, ...] = (),
+        last_slot: LastSlot | None = None,
     ) -> None:
+        self.last_slot = last_slot
         self.targets = targets
         self.claim = claim
         self.state = state
@@ -105,8 +108,8 @@ class Teller:
             self._warning = self._begin("\n".join(self._warnings))
             self._warnings = []
 
-    def tell_end(self, record: str, at: int, outcome: str, reason: str) -> None:
-        """Tell how the run has ended, and what else waits on this host to be told."""
+    def tell_end(self, record: str, at: int, outcome: str, reason: str, slot: int) -> None:
+        """Tell how the run has ended, and what else waits on this host; *slot* 0 is none."""
         handed = []
         if self._start_at is not None:
             handed.append(self._start_report())
@@ -115,7 +118,7 @@ class Teller:
         if to:
             text = self._encoded("end", record, at, to)
             handed += [] if self._keep(text, at) else [text]
-        handed += self._questions(record, at, outcome)
+        handed += self._questions(record, at, outcome, slot)
         if to or handed or self._is_something_waiting():
             self._begin("\n".join(handed), whose="others")
 
@@ -147,7 +150,7 @@ class Teller:
     # -- what they need ---------------------------------------------------------------------------
 
     def _wanted(self, kind: str, outcome: str, reason: str) -> list[str]:
-        warns = kind == telling.WARNING
+        warns = kind if kind in telling.WARNINGS else ""
         return [
             name
             for name, target in self.targets.items()
@@ -197,18 +200,32 @@ class Teller:
         except OSError:
             return False
 
-    def _questions(self, record: str, at: int, outcome: str) -> list[str]:
+    def _questions(self, record: str, at: int, outcome: str, slot: int) -> list[str]:
         """Return what is to be found out in the job's history, for whom."""
         found = []
         if self.state is not None:
             dead = self._wanted("end", records.ABANDONED, "") if self.streak else []
             if dead:  # runs before may have been abandoned
                 found.append(records.encode({"found_dead": self._question(at, dead)}))
+            gone = self._wanted(telling.MISSED, "", "") if slot else []
+            if gone and self._may_miss(slot) and outcome != records.SKIPPED:
+                asked = self._question(at, gone) | {"record": record}
+                found.append(records.encode({"missed": asked}))
             odd = self._wanted(telling.WARNING, "", "") if outcome == records.SUCCEEDED else []
             if odd:
                 asked = self._question(at, odd) | {"record": record}
                 found.append(records.encode({"unusual": asked}))
         return found
+
+    def _may_miss(self, slot: int) -> bool:
+        """Tell whether runs may be missing before the one of *slot*; a skip knows it as well."""
+        if self.last_slot is None or not self.last_slot.is_next(slot):
+            return self.last_slot is not None
+        try:
+            self.last_slot.note(slot)
+        except OSError:
+            pass  # the next run looks
+        return False
 
     def _question(self, at: int, to: list[str]) -> dict[str, object]:
         return {

@@ -140,5 +140,5 @@ def test_a_type_that_is_not_ours_keeps_what_its_section_says() -> None:
     assert found.values == {"timeout": 5_000, "team": ["a"], "key_file": "/k"}
     assert (found.rule.after, found.rule.on) == (
         2,
-        frozenset((telling.FAILURE, telling.RECOVERY)),
+        frozenset((telling.FAILURE, telling.RECOVERY, telling.MISSED)),
     )

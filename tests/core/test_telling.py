@@ -9,6 +9,7 @@ from cronguard.core.telling import (
     ALL,
     FAILURE,
     FAILURES,
+    MISSED,
     RECOVERY,
     SKIP,
     SKIPS,
@@ -54,8 +55,10 @@ def test_each_outcome_is_one_event(outcome: str, event: str) -> None:
 
 def test_a_warning_is_told_as_one_whatever_the_outcome() -> None:
     """Also of a run that has ended."""
-    assert event_of(EVERYTHING, records.SUCCEEDED, "", 0, warns=True) == WARNING
-    assert event_of(Rule([SUCCESS]), records.SUCCEEDED, "", 0, warns=True) == ""
+    assert event_of(EVERYTHING, records.SUCCEEDED, "", 0, warns=WARNING) == WARNING
+    assert event_of(Rule([SUCCESS]), records.SUCCEEDED, "", 0, warns=WARNING) == ""
+    assert event_of(Rule([WARNING]), records.SUCCEEDED, "", 0, warns=MISSED) == ""
+    assert event_of(Rule([MISSED]), records.SUCCEEDED, "", 0, warns=MISSED) == MISSED
 
 
 @pytest.mark.parametrize("outcome", FAILURES)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import stat
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -249,3 +251,42 @@ def test_a_state_folder_that_hangs_holds_up_no_run(local: Lab, diary: Diary) -> 
     _, said = run.communicate(b"")
     assert run.returncode == 0
     assert b"cannot be kept on this host" in said
+
+
+def test_runs_that_never_came_are_told_by_the_next(local: Lab, diary: Diary) -> None:
+    """Once; a run for the next slot asks nobody, and starts no process of its own."""
+    diary.configure(on=["missed"])
+    once = ("run", "--name", "job", "--report", "diary", "--once", "1h", "--", "true")
+
+    def pretend(hours: int) -> None:
+        """Have all that has happened been so long ago."""
+        with sqlite3.connect(local.state / "cronguard.db") as store:
+            for seq, text in store.execute("SELECT seq, text FROM records").fetchall():
+                record = json.loads(text)
+                for name in ("slot", "queued_at", "started_at", "ended_at"):
+                    at = datetime.fromisoformat(record[name]) - timedelta(hours=hours)
+                    record[name] = f"{at:%Y-%m-%dT%H:%M:%S}.000Z"
+                store.execute(
+                    "UPDATE records SET text = ? WHERE seq = ?", (json.dumps(record), seq)
+                )
+            store.execute("DELETE FROM slots")
+        note = local.state / "slots" / "cg:job"
+        slot, _, rule = note.read_text().partition(" ")
+        note.write_text(f"{int(slot) - hours * 3_600_000} {rule}")
+
+    local.call(*once)
+    assert diary.asked() == []
+    pretend(1)
+    local.call(*once)
+    assert diary.asked() == [], "none is missing"
+    pretend(3)
+    local.call(*once)
+    (entry,) = diary.entries()
+    assert entry["event"] == "missed"
+    assert str(entry["warning"]).startswith(
+        "2 runs are missing before this one: they were due from"
+    )
+    assert entry["run_id"] == local.records("job")[0]["run_id"]
+    pretend(1)
+    local.call(*once)
+    assert len(diary.entries()) == 1

@@ -300,4 +300,4 @@ def test_a_hostile_or_an_old_record_is_told_as_well(relay: Relay) -> None:
     for event in telling.EVENTS:
         one.tell(report(event, **{**odd, "outcome": records.FAILED}), 5)
     one.tell(report(telling.SKIP, reason="held", holder={"run_id": 5, "since": "1e999"}), 5)
-    assert len(relay.of_type("event")) == 3
+    assert len(relay.of_type("event")) == 4
