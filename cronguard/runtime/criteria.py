@@ -35,11 +35,11 @@ class Criteria:
                 why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
                 self._trouble = f"its output could not be searched: {why} (--fail-on-output)"
 
-    def saw(self, stream: int, data: bytes) -> None:
-        """Take in what the command wrote to its stdout (1) or stderr (2)."""
+    def saw(self, stream: int, data: bytes, until: int | None = None) -> None:
+        """Take in what the command wrote to its stdout (1) or stderr (2); see `Search.add`."""
         self._has_said = self._has_said or stream == 2
         if self._search is not None:
-            self._search.add(stream, data)
+            self._search.add(stream, data, until)
 
     def fault(self, *, is_all: bool) -> str:
         """Say what is at fault with the output of this attempt; *is_all*: we have heard it all."""

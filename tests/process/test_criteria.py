@@ -17,9 +17,16 @@ RUN = ("run", "-n", "job")
 SLOW = "(x+x+)+y"
 """A pattern that needs longer for a row of x than anybody will wait."""
 
+FILLING = "seq 20000 | head -c 71000"
+"""Fills a reader's pipe of 4096 bytes and what we hold for it, and then not all of our own pipe."""
+
 
 def why(lab: Lab) -> str:
     return str(lab.records("job")[0]["reason"])
+
+
+def outcome(lab: Lab) -> str:
+    return str(lab.records("job")[0]["outcome"])
 
 
 @pytest.mark.parametrize("where", ["", " >&2"])
@@ -65,6 +72,37 @@ def test_a_word_on_stderr_is_a_failure(local: Lab, joined: bool) -> None:
     assert ended.returncode == 123
     assert b"fine\n" in ended.stdout
     assert why(local) == "it wrote to stderr (--fail-on-stderr)"
+
+
+@pytest.mark.parametrize("option", [("--fail-on-stderr",), ("--fail-on-output", "ERR[O]R")])
+def test_a_slow_reader_makes_no_failure(local: Lab, option: tuple[str, ...]) -> None:
+    """What waits for our own reader is looked at all the same, and goes through in its order."""
+    run = local.start(*RUN, *option, "--", "sh", "-c", FILLING, pipesize=4096)
+    until("the run is over", lambda: local.records("job") and outcome(local) != "running")
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, err) == (0, b"")
+    assert out == b"".join(b"%d\n" % number for number in range(1, 20_000))[:71_000]
+
+
+def test_who_waits_for_a_slow_reader_is_searched_to_the_end(local: Lab) -> None:
+    """The last line is in our own pipe when the command ends."""
+    say = f"{FILLING}; echo; echo ERROR"
+    options = ("--fail-on-output", "ERR[O]R", "--", "sh", "-c", say)
+    run = local.start(*RUN, *options, pipesize=4096)
+    until("the run is over", lambda: local.records("job") and outcome(local) == "failed")
+    assert run.communicate(timeout=60)[0].endswith(b"\nERROR\n")
+    assert run.returncode == 123
+    assert "matches" in why(local)
+
+
+def test_stragglers_that_go_on_writing_make_no_failure(local: Lab) -> None:
+    """All that was said before the command's end is searched, and no end is waited for."""
+    arguments = (*RUN, "--fail-on-output", "ERR[O]R", "--fail-on-stderr", "--", "sh", "-c")
+    run = local.start(*arguments, "yes fine & exec sleep 0.1", pipesize=4096)
+    until("the run is over", lambda: local.records("job") and outcome(local) != "running")
+    assert why(local) == "None"
+    run.communicate(timeout=60)
+    assert run.returncode == 0
 
 
 def test_with_quiet_such_a_failure_shows_its_output(local: Lab) -> None:
