@@ -41,11 +41,14 @@ class Criteria:
         if self._search is not None:
             self._search.add(stream, data, until)
 
-    def fault(self, *, is_all: bool) -> str:
-        """Say what is at fault with the output of this attempt; *is_all*: we have heard it all."""
+    def fault(self, until: int, *, is_all: bool) -> str:
+        """Say what is at fault with the output of this attempt; *is_all*: we have heard it all.
+
+        Who searches may take *until* then.
+        """
         if self.wants_stderr and self._has_said:
             return "it wrote to stderr (--fail-on-stderr)"
-        found = self._search.answer() if self._search is not None else self._trouble
+        found = self._search.answer(until) if self._search is not None else self._trouble
         if found or is_all:
             return found
         return "its output could not be looked at to its end, as nobody takes it from us"

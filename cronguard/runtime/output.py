@@ -416,9 +416,8 @@ class Output:
         """Wait until our own words are written, at most so long: before we stop, or end."""
         return self._voice.finish(timeout_ms)
 
-    def settle(self, timeout_ms: int) -> bool:
-        """See `Pump.settle`; *timeout_ms* is for all together."""
-        until = now_ms() + timeout_ms
+    def settle(self, until: int) -> bool:
+        """See `Pump.settle`."""
         return not [pump for pump in self._pumps if not pump.settle(until)]
 
     def finish(self, timeout_ms: int) -> bool:

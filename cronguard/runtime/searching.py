@@ -25,8 +25,8 @@ from cronguard.runtime.clock import now_ms
 
 PATIENCE_MS = 10_000
 """How long what the command says may wait for the process."""
-ANSWER_MS = 1_000
-"""How long the run waits for an answer, when all that was said is handed over."""
+BEGIN_MS = 1_000
+"""How long the run waits for room in the pipe before an attempt."""
 _PATTERNS, _BEGIN, _ASK = b"p", b"b", b"?"
 _LINE_BYTES = 1 << 16
 _OVERLAP = 1 << 12
@@ -53,11 +53,11 @@ class Search:
             os.close(questions)
             os.close(answers)
         os.set_blocking(self._said, False)
-        self._send(_PATTERNS, patterns.encode("utf-8", "surrogatepass"), now_ms() + ANSWER_MS)
+        self._send(_PATTERNS, patterns.encode("utf-8", "surrogatepass"), now_ms() + BEGIN_MS)
 
     def begin(self) -> None:
         """Forget what was said: another attempt begins."""
-        self._send(_BEGIN, b"", now_ms() + ANSWER_MS)
+        self._send(_BEGIN, b"", now_ms() + BEGIN_MS)
 
     def add(self, stream: int, data: bytes, until: int | None = None) -> None:
         """Hand over what the command has said; waits for who searches, at most *until* then.
@@ -66,9 +66,8 @@ class Search:
         """
         self._send(b"%d" % stream, data, until)
 
-    def answer(self) -> str:
-        """Return what was found, or why nobody knows; "" for nothing."""
-        until = now_ms() + ANSWER_MS
+    def answer(self, until: int) -> str:
+        """Return what was found, or, if nobody knows at that moment, why; "" for nothing."""
         self._send(_ASK, b"", until)
         line = b"" if self.trouble else self._line(until)
         if not line.endswith(b"\n"):

@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -123,10 +124,11 @@ def test_much_output_is_searched_to_its_last_byte(local: Lab) -> None:
     assert local.records("job")[0]["output_bytes"] == 100_000_005
 
 
-def test_a_pattern_that_never_ends_fails_the_run_and_not_its_lock(local: Lab) -> None:
+@pytest.mark.parametrize("ttl", ["10s", "30s"])
+def test_a_pattern_that_never_ends_fails_the_run_and_not_its_lock(local: Lab, ttl: str) -> None:
     """The keeper is not held up, the run says why it counts as failed, and nobody goes on."""
     said = "x" * 60
-    ended = local.call(*RUN, "--fail-on-output", SLOW, "--", "echo", said)
+    ended = local.call(*RUN, "--ttl", ttl, "--fail-on-output", SLOW, "--", "echo", said)
     assert (ended.returncode, ended.stdout) == (123, f"{said}\n".encode())
     assert why(local).startswith("its output could not be searched: ")
     until("nobody searches any more", lambda: not local.marked())
@@ -140,6 +142,19 @@ def test_a_killed_searcher_fails_the_run(local: Lab) -> None:
     out, _ = run.communicate(b"\n", timeout=60)
     assert (run.returncode, out) == (123, b"more\n")
     assert why(local).startswith("its output could not be searched: ")
+
+
+def test_a_searcher_that_comes_late_is_waited_for(local: Lab) -> None:
+    """A busy host is no fault of the output; of what it may cost, the lease is the measure."""
+    say = "echo ready; read line; echo more"
+    run = local.start_ready(*RUN, "--fail-on-output", "ERROR", "--", "sh", "-c", say, stdin=-1)
+    searcher = searcher_of(run.pid)
+    os.kill(searcher, signal.SIGSTOP)
+    late = Timer(2, os.kill, (searcher, signal.SIGCONT))
+    late.start()
+    out, err = run.communicate(b"\n", timeout=60)
+    late.join()
+    assert (run.returncode, out) == (0, b"more\n"), err
 
 
 @pytest.mark.parametrize("frozen", [False, True])
