@@ -92,7 +92,7 @@ class Silence:
         """Return at once."""
         return True
 
-    def settle(self, timeout_ms: int) -> bool:  # noqa: ARG002
+    def settle(self, until: int) -> bool:  # noqa: ARG002
         """Return at once."""
         return True
 

@@ -35,17 +35,20 @@ class Criteria:
                 why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
                 self._trouble = f"its output could not be searched: {why} (--fail-on-output)"
 
-    def saw(self, stream: int, data: bytes) -> None:
-        """Take in what the command wrote to its stdout (1) or stderr (2)."""
+    def saw(self, stream: int, data: bytes, until: int | None = None) -> None:
+        """Take in what the command wrote to its stdout (1) or stderr (2); see `Search.add`."""
         self._has_said = self._has_said or stream == 2
         if self._search is not None:
-            self._search.add(stream, data)
+            self._search.add(stream, data, until)
 
-    def fault(self, *, is_all: bool) -> str:
-        """Say what is at fault with the output of this attempt; *is_all*: we have heard it all."""
+    def fault(self, until: int, *, is_all: bool) -> str:
+        """Say what is at fault with the output of this attempt; *is_all*: we have heard it all.
+
+        Who searches may take *until* then.
+        """
         if self.wants_stderr and self._has_said:
             return "it wrote to stderr (--fail-on-stderr)"
-        found = self._search.answer() if self._search is not None else self._trouble
+        found = self._search.answer(until) if self._search is not None else self._trouble
         if found or is_all:
             return found
         return "its output could not be looked at to its end, as nobody takes it from us"

@@ -48,6 +48,9 @@ QUEUE_FOR_MS = 5_000
 """How long a place in the queue is kept for a waiter that does not ask."""
 DRAIN_MS = 1_000
 """How long the record waits for output that our own reader has not taken yet."""
+ANSWER_MS = 5_000
+"""How long an attempt that is over waits, at most, until its output is looked at: a busy host
+starts processes late."""
 PATIENCE_MS = 200
 WATCH_AFTER_MS = 200
 """A command that ends sooner needs no word from the store, and is not held up by asking for it."""
@@ -427,7 +430,15 @@ class Keeper:
         """Say what is at fault with the output of an attempt that is over."""
         if self.run.outcome is not None:
             return ""
-        return criteria.fault(is_all=self.output.settle(DRAIN_MS))
+        until = self._patient_until(now_ms())
+        return criteria.fault(until, is_all=self.output.settle(until))
+
+    def _patient_until(self, now: int) -> int:
+        """Return how long the loop may wait for who looks at the output: the lease comes first."""
+        lease = self.run.lease
+        if lease is None:
+            return now + ANSWER_MS
+        return now + min(ANSWER_MS, max((lease.give_up_at - now) // 2, DRAIN_MS))
 
     def _note_start(self, teller: Teller) -> None:
         if teller.wants_start():

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
         wants_stderr: bool
 
-        def saw(self, stream: int, data: bytes) -> None:
-            """Take in what it wrote to its stdout (1) or stderr (2)."""
+        def saw(self, stream: int, data: bytes, until: int | None = None) -> None:
+            """Take in what it wrote to its stdout (1) or stderr (2), *until* then at most."""
 
 
 READ_BYTES = 1 << 16
@@ -205,14 +205,17 @@ class Pump:
     """One stream from the child's pipe to our own descriptor, in a thread."""
 
     __slots__ = (
-        *("_capture", "_done", "_heard", "_listener", "_reader"),
-        *("_spill", "_stop", "_target", "writer"),
+        *("_ahead", "_bytes", "_capture", "_done", "_heard", "_is_writing", "_listener"),
+        *("_reader", "_spill", "_stop", "_target", "writer"),
     )
 
     def __init__(
         self, target: int, capture: Capture, spill: Spill | None, listener: Listener | None
     ) -> None:
         self._heard = allocate_lock()
+        self._ahead: list[bytes] = []
+        self._bytes = 0
+        self._is_writing = False
         self._listener = listener
         self._target = target
         self._capture = capture
@@ -267,28 +270,47 @@ class Pump:
     def _take(self) -> bytes | None:
         """Return what was said next, which is heard then; None for nothing so far."""
         with self._heard:
-            try:
-                data = os.read(self._reader, READ_BYTES)
-            except BlockingIOError:
-                return None
-            self._capture.add(data)
-            if self._listener is not None and data:
-                self._listener.saw(self._target, data)
+            data = self._ahead.pop(0) if self._ahead else self._hear()
+            self._is_writing = bool(data)
             return data
 
+    def _hear(self, until: int | None = None) -> bytes | None:
+        """Take in what is in the pipe; None for nothing so far. Only with the lock."""
+        try:
+            data = os.read(self._reader, READ_BYTES)
+        except BlockingIOError:
+            return None
+        self._bytes += len(data)
+        self._capture.add(data)
+        if self._listener is not None and data:
+            self._listener.saw(self._target, data, until)
+        return data
+
     def settle(self, until: int) -> bool:
-        """Wait until what is in the pipe is heard; False if it is not at that moment."""
-        poller = poll()
-        poller.register(self._reader, POLLIN)
+        """Wait until what is in the pipe now is heard; False if it is not at that moment.
+
+        What the thread does not come to, as our own reader is slow, is heard ahead of it.
+        """
+        begun = self._bytes
         while self._heard.acquire(timeout=max(until - now_ms(), 1) / 1000):
-            is_empty = not any(event & POLLIN for _, event in poller.poll(0))
-            self._heard.release()
-            if is_empty:
+            try:
+                is_heard = self._is_empty() or self._bytes - begun >= LAST_BYTES
+                if not is_heard and self._is_writing and sum(map(len, self._ahead)) < LAST_BYTES:
+                    self._ahead += [self._hear(until) or b""]
+                    continue
+            finally:
+                self._heard.release()
+            if is_heard:
                 return True
             if now_ms() >= until:
                 break
             sleep(0.001)
         return False
+
+    def _is_empty(self) -> bool:
+        poller = poll()
+        poller.register(self._reader, POLLIN)
+        return not any(event & POLLIN for _, event in poller.poll(0))
 
     def finish(self, timeout_ms: int) -> bool:
         """Take in what is in the pipe, but wait for nobody who might still write to it.
@@ -394,9 +416,8 @@ class Output:
         """Wait until our own words are written, at most so long: before we stop, or end."""
         return self._voice.finish(timeout_ms)
 
-    def settle(self, timeout_ms: int) -> bool:
-        """See `Pump.settle`; *timeout_ms* is for all together."""
-        until = now_ms() + timeout_ms
+    def settle(self, until: int) -> bool:
+        """See `Pump.settle`."""
         return not [pump for pump in self._pumps if not pump.settle(until)]
 
     def finish(self, timeout_ms: int) -> bool:

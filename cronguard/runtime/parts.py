@@ -75,7 +75,7 @@ class Talk(Protocol):
     def say_all(self, timeout_ms: int) -> bool:
         """Wait until that is said."""
 
-    def settle(self, timeout_ms: int) -> bool:
+    def settle(self, until: int) -> bool:
         """Wait until all that was said is heard, at most so long; more may come."""
 
     def finish(self, timeout_ms: int) -> bool:

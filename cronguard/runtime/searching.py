@@ -25,8 +25,8 @@ from cronguard.runtime.clock import now_ms
 
 PATIENCE_MS = 10_000
 """How long what the command says may wait for the process."""
-ANSWER_MS = 1_000
-"""How long the run waits for an answer, when all that was said is handed over."""
+BEGIN_MS = 1_000
+"""How long the run waits for room in the pipe before an attempt."""
 _PATTERNS, _BEGIN, _ASK = b"p", b"b", b"?"
 _LINE_BYTES = 1 << 16
 _OVERLAP = 1 << 12
@@ -53,20 +53,23 @@ class Search:
             os.close(questions)
             os.close(answers)
         os.set_blocking(self._said, False)
-        self._send(_PATTERNS, patterns.encode("utf-8", "surrogatepass"), ANSWER_MS)
+        self._send(_PATTERNS, patterns.encode("utf-8", "surrogatepass"), now_ms() + BEGIN_MS)
 
     def begin(self) -> None:
         """Forget what was said: another attempt begins."""
-        self._send(_BEGIN, b"", ANSWER_MS)
+        self._send(_BEGIN, b"", now_ms() + BEGIN_MS)
 
-    def add(self, stream: int, data: bytes) -> None:
-        """Hand over what the command has said; waits for who searches, within bounds."""
-        self._send(b"%d" % stream, data, PATIENCE_MS)
+    def add(self, stream: int, data: bytes, until: int | None = None) -> None:
+        """Hand over what the command has said; waits for who searches, at most *until* then.
 
-    def answer(self) -> str:
-        """Return what was found, or why nobody knows; "" for nothing."""
-        self._send(_ASK, b"", ANSWER_MS)
-        line = b"" if self.trouble else self._line(now_ms() + ANSWER_MS)
+        Without such a moment, it waits as long as the process reads on.
+        """
+        self._send(b"%d" % stream, data, until)
+
+    def answer(self, until: int) -> str:
+        """Return what was found, or, if nobody knows at that moment, why; "" for nothing."""
+        self._send(_ASK, b"", until)
+        line = b"" if self.trouble else self._line(until)
         if not line.endswith(b"\n"):
             self._give_up("the pattern takes too long, or the process for it failed")
         if self.trouble:
@@ -83,19 +86,19 @@ class Search:
         if pid:
             process.end(pid)
 
-    def _send(self, kind: bytes, data: bytes, patience_ms: int) -> None:
+    def _send(self, kind: bytes, data: bytes, until: int | None) -> None:
         """Write a frame, whole, whoever else writes."""
         if self.trouble:
             return
-        if not self._lock.acquire(timeout=patience_ms / 1000):
-            self._give_up(f"it was not read on for {patience_ms // 1000}s")
+        if not self._lock.acquire(timeout=_patience(until) / 1000):
+            self._give_up("what was said before is not searched yet")
             return
         try:
-            self._write(kind + len(data).to_bytes(4, "big") + data, patience_ms)
+            self._write(kind + len(data).to_bytes(4, "big") + data, until)
         finally:
             self._lock.release()
 
-    def _write(self, data: bytes, patience_ms: int) -> None:
+    def _write(self, data: bytes, until: int | None) -> None:
         view = memoryview(data)
         poller = poll()
         poller.register(self._said, POLLOUT)
@@ -103,8 +106,8 @@ class Search:
             try:
                 view = view[os.write(self._said, view) :]
             except BlockingIOError:
-                if not poller.poll(patience_ms):
-                    self._give_up(f"a pattern takes longer than {patience_ms // 1000}s")
+                if not poller.poll(_patience(until)):
+                    self._give_up("a pattern takes too long")
             except OSError as error:
                 self._give_up(f"the process for it has ended: {os.strerror(error.errno or 0)}")
 
@@ -122,6 +125,10 @@ class Search:
     def _give_up(self, why: str) -> None:
         self.trouble = self.trouble or why
         self.close()
+
+
+def _patience(until: int | None) -> int:
+    return PATIENCE_MS if until is None else max(until - now_ms(), 0)
 
 
 # -- the process -----------------------------------------------------------------------------------

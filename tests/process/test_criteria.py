@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -17,9 +18,16 @@ RUN = ("run", "-n", "job")
 SLOW = "(x+x+)+y"
 """A pattern that needs longer for a row of x than anybody will wait."""
 
+FILLING = "seq 20000 | head -c 71000"
+"""Fills a reader's pipe of 4096 bytes and what we hold for it, and then not all of our own pipe."""
+
 
 def why(lab: Lab) -> str:
     return str(lab.records("job")[0]["reason"])
+
+
+def outcome(lab: Lab) -> str:
+    return str(lab.records("job")[0]["outcome"])
 
 
 @pytest.mark.parametrize("where", ["", " >&2"])
@@ -67,6 +75,37 @@ def test_a_word_on_stderr_is_a_failure(local: Lab, joined: bool) -> None:
     assert why(local) == "it wrote to stderr (--fail-on-stderr)"
 
 
+@pytest.mark.parametrize("option", [("--fail-on-stderr",), ("--fail-on-output", "ERR[O]R")])
+def test_a_slow_reader_makes_no_failure(local: Lab, option: tuple[str, ...]) -> None:
+    """What waits for our own reader is looked at all the same, and goes through in its order."""
+    run = local.start(*RUN, *option, "--", "sh", "-c", FILLING, pipesize=4096)
+    until("the run is over", lambda: local.records("job") and outcome(local) != "running")
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, err) == (0, b"")
+    assert out == b"".join(b"%d\n" % number for number in range(1, 20_000))[:71_000]
+
+
+def test_who_waits_for_a_slow_reader_is_searched_to_the_end(local: Lab) -> None:
+    """The last line is in our own pipe when the command ends."""
+    say = f"{FILLING}; echo; echo ERROR"
+    options = ("--fail-on-output", "ERR[O]R", "--", "sh", "-c", say)
+    run = local.start(*RUN, *options, pipesize=4096)
+    until("the run is over", lambda: local.records("job") and outcome(local) == "failed")
+    assert run.communicate(timeout=60)[0].endswith(b"\nERROR\n")
+    assert run.returncode == 123
+    assert "matches" in why(local)
+
+
+def test_stragglers_that_go_on_writing_make_no_failure(local: Lab) -> None:
+    """All that was said before the command's end is searched, and no end is waited for."""
+    arguments = (*RUN, "--fail-on-output", "ERR[O]R", "--fail-on-stderr", "--", "sh", "-c")
+    run = local.start(*arguments, "yes fine & exec sleep 0.1", pipesize=4096)
+    until("the run is over", lambda: local.records("job") and outcome(local) != "running")
+    assert why(local) == "None"
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+
+
 def test_with_quiet_such_a_failure_shows_its_output(local: Lab) -> None:
     """As any other failure does."""
     arguments = (*RUN, "--quiet", "--fail-on-output", "ERROR", "--", "echo")
@@ -85,10 +124,11 @@ def test_much_output_is_searched_to_its_last_byte(local: Lab) -> None:
     assert local.records("job")[0]["output_bytes"] == 100_000_005
 
 
-def test_a_pattern_that_never_ends_fails_the_run_and_not_its_lock(local: Lab) -> None:
+@pytest.mark.parametrize("ttl", ["10s", "30s"])
+def test_a_pattern_that_never_ends_fails_the_run_and_not_its_lock(local: Lab, ttl: str) -> None:
     """The keeper is not held up, the run says why it counts as failed, and nobody goes on."""
     said = "x" * 60
-    ended = local.call(*RUN, "--fail-on-output", SLOW, "--", "echo", said)
+    ended = local.call(*RUN, "--ttl", ttl, "--fail-on-output", SLOW, "--", "echo", said)
     assert (ended.returncode, ended.stdout) == (123, f"{said}\n".encode())
     assert why(local).startswith("its output could not be searched: ")
     until("nobody searches any more", lambda: not local.marked())
@@ -102,6 +142,19 @@ def test_a_killed_searcher_fails_the_run(local: Lab) -> None:
     out, _ = run.communicate(b"\n", timeout=60)
     assert (run.returncode, out) == (123, b"more\n")
     assert why(local).startswith("its output could not be searched: ")
+
+
+def test_a_searcher_that_comes_late_is_waited_for(local: Lab) -> None:
+    """A busy host is no fault of the output; of what it may cost, the lease is the measure."""
+    say = "echo ready; read line; echo more"
+    run = local.start_ready(*RUN, "--fail-on-output", "ERROR", "--", "sh", "-c", say, stdin=-1)
+    searcher = searcher_of(run.pid)
+    os.kill(searcher, signal.SIGSTOP)
+    late = Timer(2, os.kill, (searcher, signal.SIGCONT))
+    late.start()
+    out, err = run.communicate(b"\n", timeout=60)
+    late.join()
+    assert (run.returncode, out) == (0, b"more\n"), err
 
 
 @pytest.mark.parametrize("frozen", [False, True])
