@@ -12,7 +12,11 @@ from collections.abc import Callable
 
 from cronguard.core import events as ev
 from cronguard.core.events import Event
-from cronguard.runtime.output import Capture, Spill
+from cronguard.runtime.output import Capture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.runtime.spill import Spill
 
 
 class Block:

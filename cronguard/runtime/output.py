@@ -26,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from cronguard.runtime.spill import Spill
+
     class Listener(Protocol):
         """Hears what the command says. `wants_stderr`: its stderr apart from its stdout."""
 
@@ -39,7 +41,6 @@ READ_BYTES = 1 << 16
 KEPT_BYTES = 16_384
 LAST_BYTES = 1 << 20
 """More than a pipe holds: whoever writes on after the end does not hold it up."""
-_HEAD_BYTES = 9
 
 
 class Capture:
@@ -93,96 +94,6 @@ class Capture:
             newline = "" if head.endswith(b"\n") else "\n"
             between = f"{newline}[... {gap} bytes not kept ...]\n".encode() if gap else b""
             return (head + between + tail).decode("utf-8", "replace")
-
-
-class Spill:
-    """Where `--quiet` keeps the output until it is known whether anybody wants to see it.
-
-    The file is a row of frames: a head that says which stream and how many bytes, then these. A
-    head is written when its frame ends, so that nothing grows here however much output there is.
-    """
-
-    __slots__ = ("_at", "_file", "_length", "_lock", "_target", "failed")
-
-    def __init__(self, folder: str | None) -> None:
-        self._lock = allocate_lock()
-        self._at = 0
-        self._target = 0
-        self._length = 0
-        self._file = _unnamed_file(folder)
-        self.failed = "" if self._file >= 0 else "there is no folder to keep it in"
-
-    def add(self, target: int, data: bytes) -> None:
-        """Keep *data*; when that fails, show everything so far and go on in the open."""
-        with self._lock:
-            if not self.failed:
-                try:
-                    self._keep(target, data)
-                    return
-                except OSError as error:
-                    self.failed = os.strerror(error.errno or 0).lower()
-                    self._replay()
-            write_all(target, data)
-
-    def _keep(self, target: int, data: bytes) -> None:
-        """Note *data*; the frame has its full length only when all of it is there."""
-        if target != self._target:
-            self._end_frame()
-            self._target = target
-        begin = self._at + _HEAD_BYTES + self._length
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._file, data[done:], begin + done)
-        self._length += done
-
-    def _end_frame(self) -> None:
-        if self._length:
-            head = self._target.to_bytes(1, "big") + self._length.to_bytes(8, "big")
-            os.pwrite(self._file, head, self._at)
-            self._at += _HEAD_BYTES + self._length
-            self._length = 0
-
-    def show(self) -> None:
-        """Write everything where it belongs, once."""
-        with self._lock:
-            if not self.failed:
-                self._replay()
-
-    def _replay(self) -> None:
-        """Write the frames where they belong, and give their space back."""
-        if self._file < 0:
-            return
-        end, at = self._at, 0
-        while at < end:
-            head = os.pread(self._file, _HEAD_BYTES, at)
-            length = int.from_bytes(head[1:], "big")
-            self._copy(head[0], at + _HEAD_BYTES, length)
-            at += _HEAD_BYTES + length
-        self._copy(self._target, end + _HEAD_BYTES, self._length)
-        os.ftruncate(self._file, 0)  # the guardian holds the file too
-        os.close(self._file)
-        self._file = -1
-
-    def _copy(self, target: int, at: int, length: int) -> None:
-        while length:
-            data = os.pread(self._file, min(length, READ_BYTES), at)
-            if not data:
-                return
-            at += len(data)
-            length -= len(data)
-            write_all(target, data)
-
-
-def _unnamed_file(folder: str | None) -> int:
-    """Open a file that has no name, in the state folder or where temporary files go; -1 if none."""
-    for place in (folder, os.environ.get("TMPDIR"), "/tmp", "/dev/shm"):  # noqa: S108
-        if not place:
-            continue
-        try:
-            return os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError:
-            continue
-    return -1
 
 
 def write_all(target: int, data: bytes) -> bool:
@@ -376,7 +287,11 @@ class Output:
     def __init__(self, quiet: bool, folder: str | None, listener: Listener | None = None) -> None:
         self._listener = listener
         self.capture = Capture()
-        self.spill = Spill(folder) if quiet else None
+        self.spill: Spill | None = None
+        if quiet:
+            from cronguard.runtime.spill import Spill  # noqa: PLC0415  (only with --quiet)
+
+            self.spill = Spill(folder, write_all)
         self._pumps: list[Pump] = []
         self._voice = Voice()
         self.out = self._stream(1, quiet)

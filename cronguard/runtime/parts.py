@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from cronguard.core.events import Event
-    from cronguard.runtime.output import Capture, Spill
+    from cronguard.runtime.output import Capture
+    from cronguard.runtime.spill import Spill
 else:
     Protocol = object
 
