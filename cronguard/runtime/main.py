@@ -147,7 +147,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     if terminal is not None:
         signals.ignore_terminal()
     criteria = _criteria(spec)
-    output = Output(spec.quiet, state, criteria)
+    output = Output(spec.quiet, state, (criteria,) if criteria is not None else ())
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
     link = launch.start(
         [os.fsencode(word) for word in spec.command],

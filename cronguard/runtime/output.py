@@ -116,18 +116,18 @@ class Pump:
     """One stream from the child's pipe to our own descriptor, in a thread."""
 
     __slots__ = (
-        *("_ahead", "_bytes", "_capture", "_done", "_heard", "_is_writing", "_listener"),
+        *("_ahead", "_bytes", "_capture", "_done", "_heard", "_is_writing", "_listeners"),
         *("_reader", "_spill", "_stop", "_target", "writer"),
     )
 
     def __init__(
-        self, target: int, capture: Capture, spill: Spill | None, listener: Listener | None
+        self, target: int, capture: Capture, spill: Spill | None, listeners: tuple[Listener, ...]
     ) -> None:
         self._heard = allocate_lock()
         self._ahead: list[bytes] = []
         self._bytes = 0
         self._is_writing = False
-        self._listener = listener
+        self._listeners = listeners
         self._target = target
         self._capture = capture
         self._spill = spill
@@ -193,8 +193,9 @@ class Pump:
             return None
         self._bytes += len(data)
         self._capture.add(data)
-        if self._listener is not None and data:
-            self._listener.saw(self._target, data, until)
+        if data:
+            for listener in self._listeners:
+                listener.saw(self._target, data, until)
         return data
 
     def settle(self, until: int) -> bool:
@@ -282,10 +283,12 @@ class Voice:
 class Output:
     """Both streams of one run, and our own messages beside them."""
 
-    __slots__ = ("_listener", "_pumps", "_voice", "capture", "err", "out", "spill")
+    __slots__ = ("_listeners", "_pumps", "_voice", "capture", "err", "out", "spill")
 
-    def __init__(self, quiet: bool, folder: str | None, listener: Listener | None = None) -> None:
-        self._listener = listener
+    def __init__(
+        self, quiet: bool, folder: str | None, listeners: tuple[Listener, ...] = ()
+    ) -> None:
+        self._listeners = listeners
         self.capture = Capture()
         self.spill: Spill | None = None
         if quiet:
@@ -295,16 +298,16 @@ class Output:
         self._pumps: list[Pump] = []
         self._voice = Voice()
         self.out = self._stream(1, quiet)
-        is_one = listener is None or not listener.wants_stderr
+        is_one = not any(one.wants_stderr for one in listeners)
         is_one = is_one and self.out is not None and _is_same_file(1, 2)
         self.err = self.out if is_one else None
         if self.err is None:
             self.err = self._stream(2, quiet)
 
     def _stream(self, target: int, quiet: bool) -> int | None:
-        if not quiet and self._listener is None and os.isatty(target):
+        if not quiet and not self._listeners and os.isatty(target):
             return None
-        pump = Pump(target, self.capture, self.spill, self._listener)
+        pump = Pump(target, self.capture, self.spill, self._listeners)
         self._pumps.append(pump)
         return pump.writer
 
