@@ -15,8 +15,9 @@ class Criteria:
 
     def __init__(self, spec: JobSpec) -> None:
         """Take what is asked for; nothing is started before a command is."""
-        self.wants_stderr = spec.fail_on_stderr
+        self._wants_stderr = spec.fail_on_stderr
         self._patterns = spec.fail_on_output
+        self._tells_line = spec.tail_bytes > 0  # or none of the output is to be kept
         self._search: Search | None = None
         self._has_said = False
         self._trouble = ""
@@ -30,7 +31,7 @@ class Criteria:
             from cronguard.runtime.searching import Search  # noqa: PLC0415  (only when asked for)
 
             try:
-                self._search = Search(self._patterns)
+                self._search = Search(self._patterns, tells_line=self._tells_line)
             except (OSError, ValueError) as error:
                 why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
                 self._trouble = f"its output could not be searched: {why} (--fail-on-output)"
@@ -46,7 +47,7 @@ class Criteria:
 
         Who searches may take *until* then.
         """
-        if self.wants_stderr and self._has_said:
+        if self._wants_stderr and self._has_said:
             return "it wrote to stderr (--fail-on-stderr)"
         found = self._search.answer(until) if self._search is not None else self._trouble
         if found or is_all:

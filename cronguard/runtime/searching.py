@@ -38,9 +38,13 @@ _READ_BYTES = 1 << 17
 class Search:
     """The keeper's end. `trouble` why it cannot tell; empty while it can."""
 
-    def __init__(self, patterns: str) -> None:
-        """Start the process, for *patterns* with newlines between. Raises: OSError."""
+    def __init__(self, patterns: str, *, tells_line: bool = True) -> None:
+        """Start the process, for *patterns* with newlines between. Raises: OSError.
+
+        *tells_line*: the answer has the line that was found.
+        """
         self.patterns = patterns
+        self.tells_line = tells_line
         self.trouble = ""
         self._lock = allocate_lock()
         self._heard, answers = os.pipe()
@@ -78,7 +82,8 @@ class Search:
         if number == "-":
             return ""
         pattern = redact.text(self.patterns.split("\n")[int(number)])
-        return f"its output matches {pattern} (--fail-on-output): {text}"
+        found = f"its output matches {pattern} (--fail-on-output)"
+        return f"{found}: {text}" if self.tells_line else found
 
     def close(self) -> None:
         """Let go of the process."""
