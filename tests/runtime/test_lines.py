@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,18 @@ def test_a_line_without_end_takes_no_more_memory_than_its_bound() -> None:
         assert len(cut) <= LONGEST + 10_000
         found += len(cut)
     assert found + len(lines.end()) == 1_000_000
+
+
+def test_o2_a_line_that_comes_byte_by_byte_is_kept_as_its_bytes() -> None:
+    """O2: dots of progress take their bytes, and no list that is added up each time."""
+    lines = Lines()
+    tracemalloc.start()
+    for _ in range(60_000):
+        assert lines.add(b".") == (b"", b"")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200_000
+    assert lines.end() == b"." * 60_000
 
 
 def prefix(text: str, *, whole: bool = False, stream: int = 1) -> Prefix:
