@@ -7,7 +7,7 @@ import sys
 
 from cronguard.config import options as opt
 from cronguard.config.store import mask
-from cronguard.config.values import duration_text, signal_name
+from cronguard.config.values import duration_text, signal_name, size_text
 from cronguard.core import redact
 from cronguard.core.exits import DONE
 from cronguard.core.words import printable
@@ -66,9 +66,13 @@ def spell(option: Option, value: object) -> str:
     """Return *value* as it would stand on the command line."""
     if option is opt.SIGNAL and isinstance(value, int):
         return signal_name(value)
+    if isinstance(value, tuple):
+        return ",".join([str(one) for one in value])
     if option.metavar == "N":
         return str(value)
-    if option in (opt.ONCE, opt.SCHEDULE, opt.LOCK, opt.REPORT, opt.REDACT) and not value:
+    if option.metavar == "SIZE" and isinstance(value, int):
+        return size_text(value)
+    if value == "" or (option is opt.ONCE and not value):
         return option.default
     if value is None:
         return "forever" if option is opt.WAIT else "none"

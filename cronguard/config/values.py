@@ -133,6 +133,14 @@ def size(text: str) -> int:
     return int(number) * _SIZES[unit]
 
 
+def size_text(number: int) -> str:
+    """Return bytes as a user writes them: `64k`, `10M`, `0`."""
+    for unit, scale in (("G", 1 << 30), ("M", 1 << 20), ("k", 1 << 10)):
+        if number and number % scale == 0:
+            return f"{number // scale}{unit}"
+    return str(number)
+
+
 def signum(text: str) -> int:
     """Return the number of `TERM`, `SIGTERM` or `15`."""
     if 0 < len(text) < 4 and _DIGITS.issuperset(text):

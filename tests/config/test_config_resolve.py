@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cronguard.admin import dry_run
+from cronguard.config import options as opt
 from cronguard.config import paths
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import NeedsClick, Resolved, default_name, from_argv, place
@@ -215,6 +216,13 @@ def test_what_is_wrong_is_said_before_anything_starts(
     text = refused(argv, env)
     assert re.search(message, text), text
     assert text.isprintable()
+
+
+def test_a_dry_run_shows_each_default_as_it_is_written(env: Env) -> None:
+    """A size as a size, nothing as `none`: what it shows can be given back to it."""
+    rows = {name: value for name, value, _ in dry_run.rows(from_argv(["--", "true"], env))}
+    for option in opt.IN_SPEC:
+        assert rows[option.name] == option.default, option.name
 
 
 def test_a_bad_variable_is_named(env: Env) -> None:

@@ -47,6 +47,12 @@ def test_a_duration_reads_back_as_it_was_written(ms: int) -> None:
     assert values.duration(values.duration_text(ms)) == ms
 
 
+@pytest.mark.parametrize("text", ["0", "1", "512", "1k", "64k", "10M", "3G", "1025"])
+def test_a_size_is_told_as_it_is_written(text: str) -> None:
+    """What a dry run shows can be given back to us."""
+    assert values.size_text(values.size(text)) == text
+
+
 @given(st.text(max_size=30))
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     """No text makes the parser fail in another way than its own."""
