@@ -1,15 +1,16 @@
 """The file of a log: opened, turned when it is full or old, and the old ones of it.
 
 The file is renamed when it is full or old; who does so has a lock (flock) on the very file, and
-looks whether it still has the name. Another run that still writes to the old one goes on there
-until it looks: nothing is lost in between.
+looks whether it still has the name. Before each write a run looks for that, too, and goes on in the
+new file; what it wrote to the old one in between is not lost. So does who was told nothing of it,
+as logrotate renames, or somebody removes the file.
 """
 
 from __future__ import annotations
 
 import os
 from errno import ENXIO
-from fcntl import LOCK_EX, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from stat import S_ISDIR, S_ISREG
 
 from cronguard.core import logline
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE = 0o600
-_MOST_OLD = 10_000
 _FIRST_BYTES = 64
 _NO_FILE = "it is no file"
 
@@ -44,14 +44,21 @@ def _is_folder(path: str) -> bool:
 
 
 class LogFile:
-    """The file that has the log's name, and how it is turned. `number` its descriptor."""
+    """The file that has the log's name, and how it is turned.
 
-    __slots__ = ("_age", "_keep", "_size", "number", "path")
+    `number` its descriptor · `path` its name as it was given · `stuck` why a new one could not be
+    begun when it should; empty if that was never so.
+    """
+
+    __slots__ = ("_age", "_is_kept", "_keep", "_real", "_size", "number", "path", "stuck")
 
     def __init__(self, spec: JobSpec) -> None:
         """Open it. Raises: NoLog."""
         self.path = path_of(spec)
+        self._real = os.path.realpath(self.path) if os.path.islink(self.path) else self.path
         self._size, self._age, self._keep = spec.log_size, spec.log_age, spec.log_keep
+        self._is_kept = False
+        self.stuck = ""
         try:
             self.number = self._open()
         except OSError as error:
@@ -61,42 +68,67 @@ class LogFile:
 
     def _open(self) -> int:
         """Open the file that has the name now. Raises: OSError, NoLog."""
-        number = os.open(self.path, _FLAGS, _MODE)
+        number = os.open(self._real, _FLAGS, _MODE)
         if not S_ISREG(os.fstat(number).st_mode):
             os.close(number)
             raise NoLog(_NO_FILE)
         return number
 
-    def is_full(self) -> bool:
-        """Tell whether a new one is to be begun before more is written."""
-        return bool(self._size) and os.fstat(self.number).st_size >= self._size
+    def is_over(self) -> bool:
+        """Tell whether another one is to be written to: it is full, or has lost its name."""
+        if self._is_kept:
+            return False
+        mine = os.fstat(self.number)
+        return bool(self._size and mine.st_size >= self._size) or not _is_same(self._real, mine)
 
-    def stay(self) -> None:
-        """Be never full from now on."""
-        self._size = 0
+    def keep(self) -> None:
+        """Stay with this one to the end."""
+        self._is_kept = True
 
     def turn(self, now: int) -> bool:
-        """Begin a new file, and tell so. Where that cannot be, this run stays with the old one."""
+        """Go on in a new file, or in the one that another run has begun; tell whether we do.
+
+        Where that cannot be, we stay with this one, and try it again.
+        """
         old = self.number
+        mine = os.fstat(old)
         try:
-            flock(old, LOCK_EX)
-            mine = os.fstat(old)
-            if _is_same(self.path, mine):
-                os.rename(self.path, f"{self.path}.{_stamp(now)}")
+            if _is_same(self._real, mine) and not self._rename(mine, now):
+                return False
             self.number = self._open()
-            _make_alike(self.number, mine)
-        except (OSError, NoLog):
-            self._size = 0
+        except OSError as error:
+            self.stuck = os.strerror(error.errno or 0).lower()
+            return False
+        except NoLog as error:
+            self.stuck = str(error)
+            return False
+        _make_alike(self.number, mine)
+        os.close(old)
+        return True
+
+    def _rename(self, mine: os.stat_result, now: int) -> bool:
+        """Give the file the name of an old one; False if another has its lock. Raises: OSError.
+
+        WARNING: nobody is waited for. Whoever can read the file can lock it, for ever.
+        """
+        try:
+            flock(self.number, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        try:
+            if _is_same(self._real, mine):
+                while os.path.lexists(name := f"{self._real}.{_stamp(now)}"):
+                    now += 1  # several in a millisecond
+                os.rename(self._real, name)
+                self._prune()
         finally:
-            flock(old, LOCK_UN)
-        if self.number != old:
-            os.close(old)
-        return self.number != old
+            flock(self.number, LOCK_UN)
+        return True
 
     def ends_a_line(self) -> bool:
         """Tell whether nothing stands before the next byte on its line: who wrote may be dead."""
         try:
-            with open(self.path, "rb") as file:
+            with open(self._real, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 return not size or os.pread(file.fileno(), 1, size - 1) == b"\n"
         except OSError:
@@ -109,7 +141,7 @@ class LogFile:
         from cronguard.core.moments import wall_ms  # noqa: PLC0415  (datetime is slow)
 
         try:
-            with open(self.path, "rb") as file:
+            with open(self._real, "rb") as file:
                 first = file.read(_FIRST_BYTES).decode("ascii", "replace")
         except OSError:
             return False
@@ -117,11 +149,11 @@ class LogFile:
         at = wall_ms(text)
         return at is not None and now - at >= self._age
 
-    def prune(self) -> None:
+    def _prune(self) -> None:
         """Remove the oldest of more files than are to be kept."""
-        folder, base = os.path.split(self.path)
+        folder, base = os.path.split(self._real)
         try:
-            names = os.listdir(folder or ".")[:_MOST_OLD]
+            names = os.listdir(folder or ".")
         except OSError:
             return
         old = sorted(name for name in names if _is_stamped(name, base))
