@@ -43,15 +43,18 @@ class Search:
         self.patterns = patterns
         self.trouble = ""
         self._lock = allocate_lock()
+        self._pid = 0
         self._heard, answers = os.pipe()
-        questions, self._said = os.pipe()
+        questions = self._said = -1
         try:
+            questions, self._said = os.pipe()
             self._pid = process.start(
                 f"{__name__}:main", [str(os.getpid())], stdin=questions, stdout=answers
             )
         finally:
-            os.close(questions)
-            os.close(answers)
+            _close(questions, answers)
+            if not self._pid:
+                _close(self._heard, self._said)
         os.set_blocking(self._said, False)
         self._send(_PATTERNS, patterns.encode("utf-8", "surrogatepass"), now_ms() + BEGIN_MS)
 
@@ -81,10 +84,10 @@ class Search:
         return f"its output matches {pattern} (--fail-on-output): {text}"
 
     def close(self) -> None:
-        """Let go of the process."""
-        pid, self._pid = self._pid, 0
-        if pid:
-            process.end(pid)
+        """Let go of the process, for good."""
+        self._give_up("it is over")
+        if self._lock.acquire(timeout=BEGIN_MS / 1000):  # who writes has seen that it is over
+            _close(self._heard, self._said)
 
     def _send(self, kind: bytes, data: bytes, until: int | None) -> None:
         """Write a frame, whole, whoever else writes."""
@@ -124,7 +127,15 @@ class Search:
 
     def _give_up(self, why: str) -> None:
         self.trouble = self.trouble or why
-        self.close()
+        pid, self._pid = self._pid, 0
+        if pid:
+            process.end(pid)
+
+
+def _close(*numbers: int) -> None:
+    for number in numbers:
+        if number >= 0:
+            os.close(number)
 
 
 def _patience(until: int | None) -> int:
