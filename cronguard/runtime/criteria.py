@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from cronguard.core import redact
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.core.spec import JobSpec
@@ -13,8 +15,13 @@ if TYPE_CHECKING:
 class Criteria:
     """Listens to what the command says; each attempt is judged by itself."""
 
-    def __init__(self, spec: JobSpec) -> None:
-        """Take what is asked for; nothing is started before a command is."""
+    def __init__(self, spec: JobSpec, secrets: tuple[str, ...] = ()) -> None:
+        """Take what is asked for; nothing is started before a command is.
+
+        *secrets* is what is not to be told, beside what the command is given.
+        """
+        self._spec = spec
+        self._secrets = secrets
         self.wants_stderr = spec.fail_on_stderr
         self._patterns = spec.fail_on_output
         self._search: Search | None = None
@@ -35,8 +42,9 @@ class Criteria:
         from cronguard.runtime.searching import Search  # noqa: PLC0415  (only when asked for)
 
         self.close()
+        secrets = self._secrets + redact.known(os.environ.items(), self._spec.command)
         try:
-            self._search = Search(self._patterns)
+            self._search = Search(self._patterns, secrets, self._spec.redact)
         except (OSError, ValueError) as error:
             why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
             self._trouble = f"its output could not be searched: {why} (--fail-on-output)"

@@ -146,7 +146,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     terminal = _terminal()
     if terminal is not None:
         signals.ignore_terminal()
-    criteria = _criteria(spec)
+    criteria = _criteria(spec, resolved.secrets)
     output = Output(spec.quiet, state, criteria)
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
     link = launch.start(
@@ -246,13 +246,13 @@ def _notifier(run_id: str) -> Notifier | None:
     return notifier(os.environ, run_id)
 
 
-def _criteria(spec: JobSpec) -> Criteria | None:
+def _criteria(spec: JobSpec, secrets: tuple[str, ...]) -> Criteria | None:
     """Return who listens for what makes the run count as failed, if that is asked for."""
     if not (spec.fail_on_output or spec.fail_on_stderr):
         return None
     from cronguard.runtime.criteria import Criteria  # noqa: PLC0415  (only when asked for)
 
-    return Criteria(spec)
+    return Criteria(spec, secrets)
 
 
 def _isolation_refused(isolation: str) -> str:

@@ -47,6 +47,22 @@ def test_output_that_matches_is_a_failure(local: Lab, where: str, joined: bool) 
     assert why(local) == r"its output matches ERR\w+: \d (--fail-on-output): an ERROR: 7"
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["password={canary}", "https://me:{canary}@host/", "given {canary}", "badge-{canary}"],
+)
+@pytest.mark.parametrize("line", ["{0} {1:.>38} ERROR", "ERROR {1:.>170} {0}"])
+def test_no_half_of_a_secret_is_in_the_reason(local: Lab, said: str, line: str) -> None:
+    """S1: a line is masked before it is cut, wherever the cut is: by looks, value, `redact`."""
+    canary = "c4naryc4naryc4nary"
+    path = local.folder / "line"
+    path.write_text(line.format(said.format(canary=canary), ""))
+    env = {"CRONGUARD_REDACT": r"badge-\w+"} | ({"A_TOKEN": canary} if "given" in said else {})
+    local.call(*RUN, "--fail-on-output", "ERROR", "--", "cat", str(path), env=env)
+    assert "ERROR" in why(local)
+    assert "c4na" not in why(local)
+
+
 def test_output_that_does_not_match_is_none(local: Lab) -> None:
     """And a status of the command's own stays, matched or not."""
     command = ("--fail-on-output", "ERROR", "--fail-on-output", "FATAL", "--", "sh", "-c")
