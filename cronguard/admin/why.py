@@ -122,6 +122,10 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "was not started: {host} cannot hold it as --isolation asks",
         "See what it can with `cronguard doctor` there, or leave it to --isolation auto.",
     ),
+    (rec.NOT_STARTED, "log_refused"): (
+        "was not started: its log (--log) could not be opened on {host}",
+        "See that the folder is there, and that its user may write to it.",
+    ),
     (rec.NOT_STARTED, "dead_man_required"): (
         "was not started: the kernel of {host}, or its limits, refuse the dead man's timer",
         "`ulimit -i` must not be 0 there; or do without it: --dead-man auto.",

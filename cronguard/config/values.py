@@ -187,6 +187,47 @@ def _status(word: str, text: str) -> int:
     return number
 
 
+PREFIX_FIELDS = ("job", "run_id", "host", "time", "stream")
+
+
+def prefix(text: str) -> str:
+    """Return a text for before each line, with {fields}; nothing for `none`."""
+    if text == "none":
+        return ""
+    if not plain(text).replace("\t", "").isprintable():
+        raise ValueError(f"{shown(text)} does not fit into a line; leave line ends out")
+    for piece in text.split("{")[1:]:
+        name, brace, _ = piece.partition("}")
+        if not brace or name not in PREFIX_FIELDS:
+            known = " ".join([f"{{{field}}}" for field in PREFIX_FIELDS])
+            raise ValueError(f"{shown('{' + name)} is no field; it may have {known}")
+    return text
+
+
+def path(text: str) -> str:
+    """Return a path; nothing for `none`."""
+    return "" if text == "none" else plain(text)
+
+
+MOST_TAIL = 256 << 10
+
+
+def tail(text: str) -> int:
+    """Return a size that a record may have of the output."""
+    number = size(text)
+    if number > MOST_TAIL:
+        raise ValueError(f"{shown(text)} is more than a record may hold; write 256k at most")
+    return number
+
+
+def files(text: str) -> int:
+    """Return a number of files."""
+    number = int(text) if 0 < len(text) < 5 and _DIGITS.issuperset(text) else 9999
+    if number > 999:
+        raise ValueError(f"{shown(text)} is no number of files; write one from 0 to 999")
+    return number
+
+
 def replicas(text: str) -> int:
     """Return a number of replicas."""
     number = int(text) if 0 < len(text) < 3 and _DIGITS.issuperset(text) else 99

@@ -270,6 +270,17 @@ def _isolation_refused(c: Context) -> str:
     )
 
 
+def _log_refused(c: Context) -> str:
+    return (
+        f"{c.job}: not started: cannot open the log {printable(c.spec.log)}: {c.text('why')}.\n"
+        "  Check --log / CRONGUARD_LOG, and that the folder is there and this user may write to it."
+    )
+
+
+def _log_failed(c: Context) -> str:
+    return f"{c.job}: something is missing in its log {c.text('path')}: {c.text('why')}."
+
+
 def _record_kept_nowhere(c: Context) -> str:
     return f"{c.job}: the record of run {c.run} could not be kept on this host: {c.text('why')}."
 
@@ -351,6 +362,8 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _guardian_died,
         _guardian_died_early,
         _isolation_refused,
+        _log_refused,
+        _log_failed,
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,

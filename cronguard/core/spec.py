@@ -37,6 +37,11 @@ class JobSpec:
         "jitter",
         "kill_after",
         "lock",
+        "log",
+        "log_age",
+        "log_format",
+        "log_keep",
+        "log_size",
         "min_hold",
         "min_replicas",
         "min_runtime",
@@ -45,6 +50,7 @@ class JobSpec:
         "on_lease_lost",
         "on_store_error",
         "once",
+        "prefix",
         "quiet",
         "redact",
         "replace",
@@ -60,6 +66,7 @@ class JobSpec:
         "store_timeout",
         "stragglers",
         "success_exit_status",
+        "tail_bytes",
         "timeout",
         "ttl",
         "tz",
@@ -107,6 +114,13 @@ class JobSpec:
         fail_on_stderr: bool = False,
         min_runtime: int = 0,
         warn_after: int | None = None,
+        log: str = "",
+        log_format: str = "text",
+        log_size: int = 10 << 20,
+        log_age: int | None = None,
+        log_keep: int = 5,
+        prefix: str = "",
+        tail_bytes: int = 16_384,
     ) -> None:
         self.name = name
         self.command = command
@@ -145,6 +159,13 @@ class JobSpec:
         self.fail_on_stderr = fail_on_stderr
         self.min_runtime = min_runtime
         self.warn_after = warn_after
+        self.log = log
+        self.log_format = log_format
+        self.log_size = log_size
+        self.log_age = log_age
+        self.log_keep = log_keep
+        self.prefix = prefix
+        self.tail_bytes = tail_bytes
 
 
 LOCK_MARK = "@"

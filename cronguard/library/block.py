@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 from cronguard.core import events as ev
 from cronguard.core.events import Event
-from cronguard.runtime.output import Capture, Spill
+from cronguard.runtime.output import Capture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.runtime.log import Log
+    from cronguard.runtime.spill import Spill
 
 
 class Block:
@@ -82,6 +87,7 @@ class Silence:
     """A `Talk` (see runtime/parts.py) without output: what is said of a block is logged."""
 
     spill: Spill | None = None
+    log: Log | None = None
     is_captured = False
     capture = Capture(0)
 

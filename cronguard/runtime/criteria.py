@@ -22,8 +22,9 @@ class Criteria:
         """
         self._spec = spec
         self._secrets = secrets
-        self.wants_stderr = spec.fail_on_stderr
+        self._wants_stderr = spec.fail_on_stderr
         self._patterns = spec.fail_on_output
+        self._tells_line = spec.tail_bytes > 0  # or none of the output is to be kept
         self._search: Search | None = None
         self._has_said = False
         self._trouble = ""
@@ -44,7 +45,9 @@ class Criteria:
         self.close()
         secrets = self._secrets + redact.known(os.environ.items(), self._spec.command)
         try:
-            self._search = Search(self._patterns, secrets, self._spec.redact)
+            self._search = Search(
+                self._patterns, secrets, self._spec.redact, tells_line=self._tells_line
+            )
         except (OSError, ValueError) as error:
             why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
             self._trouble = f"its output could not be searched: {why} (--fail-on-output)"
@@ -61,7 +64,7 @@ class Criteria:
 
         Who searches may take *until* then.
         """
-        if self.wants_stderr and self._has_said:
+        if self._wants_stderr and self._has_said:
             return "it wrote to stderr (--fail-on-stderr)"
         found = self._search.answer(until) if self._search is not None else self._trouble
         if found or is_all:

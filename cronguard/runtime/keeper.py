@@ -70,7 +70,7 @@ class Keeper:
         state: str | None,
         secrets: tuple[str, ...] = (),
         terminal: bool = False,
-        isolation_refused: str = "",
+        refusal: tuple[str, str] | None = None,
         schedule: Schedule | None = None,
         announced: dict[str, object] | None = None,
         teller: Teller | None = None,
@@ -102,7 +102,7 @@ class Keeper:
         self.token: int | None = None
         self._deadman: DeadMan | None = None
         self._deadman_refused = ""
-        self._isolation_refused = isolation_refused
+        self._refused = refusal
         self._refusal: str | None = None
         self.ended: contract.Close | None = None
         self.is_closed = False
@@ -142,8 +142,8 @@ class Keeper:
             self.notifier.look(self.run, now_ms())
 
     def _first_event(self) -> Event:
-        if self._isolation_refused:
-            return ev.Refused("isolation_refused", self._isolation_refused)
+        if self._refused is not None:
+            return ev.Refused(*self._refused)
         if self.spec.dead_man != "required" or self.has_dead_man():
             return ev.Begin()
         return ev.Refused("dead_man_required", self._deadman_refused)
@@ -266,6 +266,10 @@ class Keeper:
         if self.criteria is not None:
             self.criteria.begin()
         is_first = self.run.attempt == 1
+        if self.output.log is not None and is_first:
+            from cronguard.runtime.report import tell_log  # noqa: PLC0415  (only with a log)
+
+            tell_log(self, self.output.log)
         self.minder.spawn(
             self._additions(),
             may_follow=self.run.attempt <= self.spec.retries,
@@ -401,7 +405,10 @@ class Keeper:
 
     def _closing(self, *, release: bool, forget_slot: bool) -> contract.Close:
         self.output.finish(DRAIN_MS)
-        run = self.run
+        log, run = self.output.log, self.run
+        if log is not None and log.trouble:
+            log.is_told = True
+            self._warn(do.Warn("log_failed", {"why": log.trouble, "path": log.path}))
         self.ended = contract.Close(
             self.record(),
             outcome=run.outcome or "",

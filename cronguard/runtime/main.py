@@ -12,10 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
     from cronguard.config.rules import Plan
-    from cronguard.core.spec import Claim, JobSpec
+    from cronguard.core.spec import Claim, JobSpec, Owner
     from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.keeper import Keeper
     from cronguard.runtime.notify import Notifier
+    from cronguard.runtime.output import Output
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
 
@@ -133,7 +134,6 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     from cronguard.runtime.child import Stdio, original_environment  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
     from cronguard.runtime.identity import this_run  # noqa: PLC0415
-    from cronguard.runtime.output import Output  # noqa: PLC0415
 
     spec, state = resolved.spec, resolved.state
     asked = None
@@ -141,14 +141,16 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         from cronguard.runtime.auto_timeout import Asked  # noqa: PLC0415  (only when asked for)
 
         asked = Asked(spec)
-    refusal = _isolation_refused(spec.isolation)
+    why = _isolation_refused(spec.isolation)
+    refusal = ("isolation_refused", why) if why else None
     wake = signals.listen()
     terminal = _terminal()
     if terminal is not None:
         signals.ignore_terminal()
     criteria = _criteria(spec, resolved.secrets)
-    output = Output(spec.quiet, state, criteria)
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
+    output, why = _output(spec, state, owner, criteria)
+    refusal = refusal or (("log_refused", why) if why else None)
     link = launch.start(
         [os.fsencode(word) for word in spec.command],
         original_environment() | changed,
@@ -188,7 +190,7 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         state=state,
         secrets=resolved.secrets,
         terminal=terminal is not None,
-        isolation_refused=refusal,
+        refusal=refusal,
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
         teller=_teller(resolved, claim, plan),
@@ -235,6 +237,37 @@ def _redaction(patterns: str) -> Redaction | None:
     from cronguard.runtime.redaction import Redaction  # noqa: PLC0415  (only when asked for)
 
     return Redaction(patterns)
+
+
+def _output(
+    spec: JobSpec, state: str | None, owner: Owner, listener: Criteria | None
+) -> tuple[Output, str]:
+    """Return where the command's output goes, and why it cannot go to its log."""
+    from cronguard.runtime.output import Output  # noqa: PLC0415
+
+    log, prefixed, why = None, None, ""
+    if spec.log:
+        from cronguard.runtime.log import Log, NoLog  # noqa: PLC0415  (only when asked for)
+
+        try:
+            log = Log(spec)
+        except NoLog as error:
+            why = str(error)
+    if spec.prefix:
+        from cronguard.runtime.prefix import maker  # noqa: PLC0415  (only when asked for)
+
+        prefixed = maker(spec, owner)
+    apart = spec.fail_on_stderr or (log is not None and spec.log_format == "json")
+    output = Output(
+        spec.quiet,
+        state,
+        keep=spec.tail_bytes,
+        apart=apart or "{stream}" in spec.prefix,
+        listener=listener,
+        log=log,
+        prefixed=prefixed,
+    )
+    return output, why
 
 
 def _notifier(run_id: str) -> Notifier | None:

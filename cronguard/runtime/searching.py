@@ -39,12 +39,21 @@ _READ_BYTES = 1 << 17
 class Search:
     """The keeper's end. `trouble` why it cannot tell; empty while it can."""
 
-    def __init__(self, patterns: str, secrets: tuple[str, ...] = (), masked: str = "") -> None:
+    def __init__(
+        self,
+        patterns: str,
+        secrets: tuple[str, ...] = (),
+        masked: str = "",
+        *,
+        tells_line: bool = True,
+    ) -> None:
         """Start the process, for *patterns* with newlines between. Raises: OSError.
 
-        No answer has any of *secrets*, or what the patterns *masked* match.
+        *tells_line*: the answer has the line that was found, without any of *secrets*, and without
+        what the patterns *masked* match.
         """
         self.patterns = patterns
+        self.tells_line = tells_line
         self.trouble = ""
         self._lock = allocate_lock()
         self._pid = 0
@@ -87,7 +96,8 @@ class Search:
         if number == "-":
             return ""
         pattern = redact.text(self.patterns.split("\n")[int(number)])
-        return f"its output matches {pattern} (--fail-on-output): {text}"
+        found = f"its output matches {pattern} (--fail-on-output)"
+        return f"{found}: {text}" if self.tells_line else found
 
     def close(self) -> None:
         """Let go of the process, for good."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ PLAIN = Path(__file__).with_name("plain_wrapper.py")
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Measure all ways in one interleaved series."""
-    with etcd(bench) as endpoint:
-        taken = interleaved(_ways(bench, endpoint), ROUNDS)
+    with etcd(bench) as endpoint, statsd() as address:
+        taken = interleaved(_ways(bench, endpoint, address), ROUNDS)
     empty, plain = taken.pop("python -c pass"), taken.pop("plain wrapper")
     yield Row("`python -c pass`", empty * 1000, unit=" ms")
     for store in bench.stores:
@@ -33,11 +34,20 @@ def rows(bench: Bench) -> Iterator[Row]:
         yield Row(f"{name} / `python -c pass`", value / empty)
 
 
-def _ways(bench: Bench, endpoint: str | None) -> dict[str, Callable[[], float]]:
+def _ways(bench: Bench, endpoint: str | None, address: str) -> dict[str, Callable[[], float]]:
     url = bench.server.tcp_url
     plain = [bench.python, str(PLAIN), "--name", "true", "--redis", url, "--", "true"]
     commands = {"python -c pass": [bench.python, "-c", "pass"], "plain wrapper": plain}
     commands |= {name: [bench.cronguard, "run", "--", "true"] for name in bench.stores}
+    for name, events in (("told", "success"), ("not told", "failure")):
+        config = bench.folder / f"{events}.toml"
+        config.write_text(
+            f'[defaults]\nreport = ["statsd"]\n[reporters.statsd]\non = ["{events}"]\n'
+            f'address = "{address}"\n'
+        )
+        config.chmod(0o600)
+        words = ["run", "--config", str(config), "--", "true"]
+        commands[f"the same, with a StatsD reporter that is {name}"] = [bench.cronguard, *words]
     if shutil.which("flock"):
         commands["`flock -n FILE true`"] = ["flock", "-n", str(bench.folder / "lock"), "true"]
     if endpoint:
@@ -50,6 +60,14 @@ def _ways(bench: Bench, endpoint: str | None) -> dict[str, Callable[[], float]]:
         bench.seconds(argv, env)  # once, so that all caches are warm
         ways[name] = lambda argv=argv, env=env: bench.seconds(argv, env)  # type: ignore[misc]
     return ways
+
+
+@contextmanager
+def statsd() -> Iterator[str]:
+    """Take datagrams, and throw them away."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 @contextmanager

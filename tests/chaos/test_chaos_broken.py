@@ -15,6 +15,8 @@ from tests.chaos.watch import Watch
 from tests.process.lab import until
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.variant
+
 Scene = Callable[[BrokenLab, servers.Server], Verdict]
 
 

@@ -19,6 +19,8 @@ from tests.chaos.plan import STORES
 from tests.chaos.sorts import FAULTS, ON_RUNS
 from tests.process.lab import until
 
+pytestmark = pytest.mark.variant
+
 if TYPE_CHECKING:
     from tests.chaos.events import Events
     from tests.chaos.namespaces import Network

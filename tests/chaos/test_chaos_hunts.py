@@ -18,6 +18,8 @@ from tests.chaos.plan import Fault, Start, make
 from tests.chaos.sorts import FAULTS, HUNTS, ON_QUEUES
 from tests.chaos.verdict import Verdict
 
+pytestmark = pytest.mark.variant
+
 SEED = "7"
 EVERY = (*HUNTS, *ON_QUEUES)
 

@@ -32,6 +32,7 @@ exec cron -f
 pytestmark = [
     pytest.mark.root,
     pytest.mark.debian,
+    pytest.mark.variant,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make namespaces"),
     pytest.mark.skipif(not shutil.which("cron"), reason="needs Debian's package cron"),
 ]

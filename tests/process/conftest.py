@@ -48,9 +48,9 @@ def finish(lab: Lab) -> None:
     assert not left, f"processes left behind: {left}"
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.variant), "redis"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """A lab on each kind of store."""
+    """A lab on each kind of store; tests with `local` have SQLite as well."""
     if request.param == "sqlite":
         place = Lab(tmp_path, f"sqlite://{tmp_path}/state/cronguard.db")
     else:

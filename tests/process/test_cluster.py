@@ -34,6 +34,8 @@ from tests.process.witness import (
 )
 from tests.servers import FLAVOURS, Server, binary
 
+pytestmark = pytest.mark.variant
+
 SLOW_MS = 20_000
 """How long a slot is under way: longer than the store keeps a lease of that TTL."""
 

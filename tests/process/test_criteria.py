@@ -204,10 +204,16 @@ def test_a_searcher_goes_with_its_keeper(local: Lab, frozen: bool) -> None:
         *RUN, "--fail-on-output", SLOW, "--", "sh", "-c", f"echo ready; echo {'x' * 60}; sleep 600"
     )
     searcher = searcher_of(run.pid)
+    until("it searches", lambda: cpu_ticks(searcher) > 20)
     if frozen:
         os.kill(searcher, signal.SIGSTOP)
     run.kill()
     until("the searcher is gone", lambda: not is_alive(searcher))
+
+
+def cpu_ticks(pid: int) -> int:
+    """Return how much processor time it has used."""
+    return int(Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[11])
 
 
 def searcher_of(keeper: int) -> int:

@@ -15,6 +15,8 @@ from tests.process.witness import TTL, Guarded, Postman, holder, other_state, wa
 from tests.sentinels import start_watch
 from tests.servers import SYNCED, Server, binary, start_server
 
+pytestmark = pytest.mark.variant
+
 FLAVOUR = "redis" if binary("redis") else "valkey"
 LEASE, CHANNEL = "cg:{job}:l:0", "cg:{job}:e"
 

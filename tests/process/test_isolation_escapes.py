@@ -24,6 +24,8 @@ from tests.process.lab import until
 from tests.process.places import control_group, root
 from tests.process.witness import Deathwatch, lease_end
 
+pytestmark = pytest.mark.variant
+
 SOON = ("-k", "200ms")
 EACH = [(mode, who) for mode in MODES for who in USERS]
 TAKEOVER_MS = 5_000

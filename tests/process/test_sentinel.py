@@ -34,6 +34,8 @@ from tests.process.witness import (
 from tests.sentinels import Watch, start_watch
 from tests.servers import FLAVOURS, Server, binary
 
+pytestmark = pytest.mark.variant
+
 LONG = ("--ttl", "1m")
 """Sentinels that have to vote twice are done before such a lease is given up."""
 

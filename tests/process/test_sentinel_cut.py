@@ -16,6 +16,8 @@ from tests.process.witness import TTL, Guarded, assert_no_overlap
 from tests.sentinels import Watch, start_watch
 from tests.servers import FLAVOURS, Server, binary
 
+pytestmark = pytest.mark.variant
+
 NEAR, FAR = "10.0.0.1", "10.0.0.2"
 CUT = ("iptables -A INPUT -i wire -j DROP", "iptables -A OUTPUT -o wire -j DROP")
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronguard.runtime.output import Capture, Spill, write_all
+from cronguard.runtime.output import Capture, write_all
+from cronguard.runtime.spill import Spill
 
 BYTES = st.binary(min_size=1, max_size=60).map(lambda data: data.replace(b"\n", b"-"))
 PIECES = st.lists(BYTES, max_size=60)
@@ -76,7 +77,7 @@ def content(number: int) -> bytes:
 
 def test_spill_gives_back_each_stream_whole(tmp_path: Path, streams: list[int]) -> None:
     """Frames of any length, both streams, also from pieces longer than one read."""
-    spill = Spill(str(tmp_path))
+    spill = Spill(str(tmp_path), write_all)
     wanted = [b"", b""]
     for i in range(500):
         data = bytes([i % 251]) * (i * 7 % 1000 + (200_000 if i == 77 else 1))
@@ -94,7 +95,7 @@ def test_spill_keeps_the_order_of_one_stream_among_two(tmp_path: Path) -> None:
     """When both end in one file, it is as they came."""
     one = os.open(tmp_path / "one", os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
     two = os.dup(one)
-    spill = Spill(str(tmp_path))
+    spill = Spill(str(tmp_path), write_all)
     for i in range(200):
         spill.add((one, two)[i % 2], b"%d," % i)
     spill.show()
@@ -105,7 +106,7 @@ def test_spill_keeps_the_order_of_one_stream_among_two(tmp_path: Path) -> None:
 
 def test_o1_spill_does_not_grow(tmp_path: Path, streams: list[int]) -> None:
     """O1: two streams that alternate byte by byte take space on disk, not in memory."""
-    spill = Spill(str(tmp_path))
+    spill = Spill(str(tmp_path), write_all)
     tracemalloc.start()
     for i in range(30_000):
         spill.add(streams[i % 2], b"x")
@@ -120,7 +121,7 @@ def test_spill_without_a_folder_shows_at_once(
     monkeypatch: pytest.MonkeyPatch, streams: list[int]
 ) -> None:
     """H6: no place for a file: nothing is hidden, nothing is lost, and it says why."""
-    spill = Spill("/proc")
+    spill = Spill("/proc", write_all)
     spill.show()
     monkeypatch.setattr(spill, "failed", "x")
     spill.add(streams[0], b"data")

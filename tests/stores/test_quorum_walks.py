@@ -33,6 +33,8 @@ from tests.stores.sim.chaos import Walk
 from tests.stores.sim.model import Model
 from tests.stores.sim.world import Line
 
+pytestmark = pytest.mark.variant
+
 WALKS = int(os.environ.get("CRONGUARD_WALKS", "20"))
 FROM = int(os.environ.get("CRONGUARD_WALKS_FROM", "0"))
 MUTANT_WALKS = 60
