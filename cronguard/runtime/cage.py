@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cronguard.runtime.limits import Limits
+
 REMEDY = (
     "Run it as root, in a unit with `Delegate=yes`, or below `systemd --user`, on Linux 5.14 or "
     "later; or leave it to --isolation auto"
@@ -47,9 +49,13 @@ def own_cgroup() -> str | None:
 class Cage:
     """One such group. *is_ours* tells whether a process belongs to the tree."""
 
-    __slots__ = ("_above", "_folder", "_is_ours", "_name", "_refused")
+    __slots__ = ("_above", "_folder", "_home", "_is_ours", "_limits", "_name", "_refused")
 
-    def __init__(self, is_ours: Callable[[int], bool], name: str = "") -> None:
+    def __init__(
+        self, is_ours: Callable[[int], bool], name: str = "", limits: Limits | None = None
+    ) -> None:
+        self._limits = limits if limits is not None and limits.home else None
+        self._home = self._limits.home if self._limits is not None else ""
         self._is_ours = is_ours
         self._name = name or f"cronguard-{os.getpid()}"
         self._above = ""
@@ -60,6 +66,14 @@ class Cage:
         """Make the group, for a command to be started in. Raises: OSError."""
         if not self._folder and not self._make():
             raise OSError(ENODEV, os.strerror(ENODEV))
+        if self._limits is not None:
+            self._limits.fill(self._folder)
+
+    def oom_kills(self) -> int:
+        """Return how many in there the kernel has killed for want of memory."""
+        from cronguard.runtime.limits import oom_kills  # noqa: PLC0415  (of a run that failed)
+
+        return oom_kills(self._folder) if self._folder else 0
 
     def join(self) -> None:
         """Put the calling process in. Raises: OSError."""
@@ -68,7 +82,7 @@ class Cage:
 
     def adopt(self) -> None:
         """Be what a dead process's `Cage` of this name was."""
-        above = own_cgroup()
+        above = self._home or own_cgroup()
         if above is not None and os.path.isdir(f"{above}/{self._name}"):
             self._above, self._folder = above, f"{above}/{self._name}"
 
@@ -110,7 +124,7 @@ class Cage:
         return not self._folder
 
     def _make(self) -> bool:
-        above = None if self._refused else own_cgroup()
+        above = None if self._refused else self._home or own_cgroup()
         self._refused = True
         if above is None:
             return False

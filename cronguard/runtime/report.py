@@ -36,6 +36,7 @@ def run_record(keeper: Keeper) -> str:
         "outcome": run.outcome or record.RUNNING,
         "reason": reason or None,
         "warnings": keeper.warnings or None,
+        "limits": (keeper.limits.in_force() or None) if keeper.limits is not None else None,
         "store": keeper.label,
         "version": __version__,
     }
