@@ -49,7 +49,10 @@ def own_cgroup() -> str | None:
 class Cage:
     """One such group. *is_ours* tells whether a process belongs to the tree."""
 
-    __slots__ = ("_above", "_folder", "_home", "_is_ours", "_limits", "_name", "_refused")
+    __slots__ = (
+        *("_above", "_folder", "_home", "_is_ours"),
+        *("_limits", "_name", "_oom_kills", "_refused"),
+    )
 
     def __init__(
         self, is_ours: Callable[[int], bool], name: str = "", limits: Limits | None = None
@@ -57,6 +60,7 @@ class Cage:
         self._limits = limits if limits is not None and limits.home else None
         self._home = self._limits.home if self._limits is not None else ""
         self._is_ours = is_ours
+        self._oom_kills = 0
         self._name = name or f"cronguard-{os.getpid()}"
         self._above = ""
         self._folder = ""
@@ -70,10 +74,13 @@ class Cage:
             self._limits.fill(self._folder)
 
     def oom_kills(self) -> int:
-        """Return how many in there the kernel has killed for want of memory."""
-        from cronguard.runtime.limits import oom_kills  # noqa: PLC0415  (of a run that failed)
+        """Return how many in there the kernel has killed for want of memory, also once removed."""
+        self._see_oom_kills()
+        return self._oom_kills
 
-        return oom_kills(self._folder) if self._folder else 0
+    def _see_oom_kills(self) -> None:
+        if self._folder:
+            self._oom_kills = _oom_kills(self._folder)
 
     def join(self) -> None:
         """Put the calling process in. Raises: OSError."""
@@ -113,6 +120,7 @@ class Cage:
 
         Who was reaped by another process may be on his way out for another moment.
         """
+        self._see_oom_kills()
         for _ in range(REMOVE_TRIES if self._folder else 0):
             try:
                 os.rmdir(self._folder)
@@ -169,6 +177,16 @@ def refusal() -> str:
 def chosen() -> str:
     """Say what `--isolation auto` comes to here: `cgroup` or `group`."""
     return "group" if refusal() else "cgroup"
+
+
+def _oom_kills(folder: str) -> int:
+    """Return how many processes of a group the kernel has killed for want of memory."""
+    try:
+        with open(f"{folder}/memory.events", encoding="ascii") as file:
+            facts = dict(line.split() for line in file)
+        return int(facts.get("oom_kill", "0"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _write(path: str, value: int) -> bool:

@@ -77,7 +77,6 @@ class Guardian:
         self.hold = hold
         self.tree = Tree()
         self.used_before = (0, 0, 0)
-        self.oom_kills = 0
         self.poller = poll()
         self.report = -1
         self.wake = -1
@@ -309,7 +308,7 @@ class Guardian:
     def _tell_oom(self) -> None:
         """Say how many the kernel has killed for want of memory, where the group tells."""
         if self.hold.cage and self.cage is not None and self.tree.leader_status:
-            count = self.oom_kills or self.cage.oom_kills()
+            count = self.cage.oom_kills()
             if count:
                 self._tell(f"oom {count}")
 

@@ -215,16 +215,6 @@ def io_priority(text: str) -> int:
     return number << 13 | (int(level) if level else 0 if name == "idle" else 4)
 
 
-def oom_kills(folder: str) -> int:
-    """Return how many processes of a group the kernel has killed for want of memory."""
-    try:
-        with open(f"{folder}/memory.events", encoding="ascii") as file:
-            facts = dict(line.split() for line in file)
-        return int(facts.get("oom_kill", "0"))
-    except (OSError, ValueError):
-        return 0
-
-
 def _enable(folder: str, names: list[str]) -> None:
     missing = [name for name in names if name not in _words(f"{folder}/cgroup.subtree_control")]
     if missing:
