@@ -213,7 +213,7 @@ def _oom_killed(c: Context) -> str:
 
 def _limits_refused(c: Context) -> str:
     why, _, remedy = str(c.facts.get("why", "")).partition("\n")
-    return f"{c.job}: not started: {printable(why)}.\n  {printable(remedy.strip())}."
+    return f"{c.job}: not started: {printable(why)}\n  {printable(remedy.strip())}."
 
 
 def _limits_unmet(c: Context) -> str:

@@ -88,7 +88,7 @@ class Limits:
         if status == 0:
             return ""
         name = names[status - 1] if 0 < status <= len(names) else names[-1]
-        return f"--{name.replace('_', '-')} may not be set so here\n  {_REMEDIES[name]}"
+        return f"--{name.replace('_', '-')} may not be set so here.\n  {_REMEDIES[name]}"
 
     def _first_refused(self) -> int:
         for number, (_, limit) in enumerate(self._of_process(), 1):
@@ -137,17 +137,13 @@ class Limits:
 
     def _settle_in(self, here: str, names: list[str]) -> bool:
         own = f"{here}/{TOP}-{os.getpid()}-keeper"
+        self.unmet = _obstacle(here, names)
+        if self.unmet:
+            return False
         try:
-            missing = set(names) - set(_words(f"{here}/cgroup.controllers"))
-            if missing:
-                self.unmet = f"{here} has no controller for {' and '.join(sorted(missing))}"
-                return False
             if set(names) <= set(_words(f"{here}/cgroup.subtree_control")):
                 self.home = here
                 return True
-            if set(_words(f"{here}/cgroup.procs")) - {str(os.getpid())}:
-                self.unmet = f"others are in {here} as well, so it cannot be divided"
-                return False
             os.mkdir(own)
         except OSError as error:
             self.unmet = f"{here} cannot be divided ({os.strerror(error.errno or 0).lower()})"
@@ -164,10 +160,8 @@ class Limits:
 
     def _settle_at_the_top(self, here: str, names: list[str]) -> bool:
         """Make, or find, the group of all jobs; for root."""
-        top = here
-        while os.path.exists(f"{os.path.dirname(top)}/cgroup.controllers"):
-            top = os.path.dirname(top)
-        if os.geteuid() != 0 or top == here:
+        top = _top(here)
+        if not _may_use_top(top, here):
             return False
         home = f"{top}/{TOP}"
         try:
@@ -206,6 +200,50 @@ class Limits:
             os.rmdir(own)
         except OSError:
             pass  # it stays until the unit ends
+
+
+def prospects() -> str:
+    """Say why no group with limits of memory and time can be had here; "" if one can."""
+    names = ["memory", "cpu"]
+    here = own_cgroup()
+    if here is None:
+        return "this process is in no control group of version 2"
+    why = _obstacle(here, names)
+    top = _top(here)
+    if why and _may_use_top(top, here):
+        missing = _missing(top, names)
+        return f"{top} has no controller for {' and '.join(missing)}" if missing else ""
+    if not why and not os.access(f"{here}/cgroup.subtree_control", os.W_OK):
+        return f"this user may not divide {here}"
+    return why
+
+
+def _obstacle(here: str, names: list[str]) -> str:
+    """Say why a group cannot be divided, as far as reading tells."""
+    try:
+        missing = _missing(here, names)
+        if missing:
+            return f"{here} has no controller for {' and '.join(missing)}"
+        is_divided = set(names) <= set(_words(f"{here}/cgroup.subtree_control"))
+        if not is_divided and set(_words(f"{here}/cgroup.procs")) - {str(os.getpid())}:
+            return f"others are in {here} as well, so it cannot be divided"
+    except OSError as error:
+        return f"{here} cannot be divided ({os.strerror(error.errno or 0).lower()})"
+    return ""
+
+
+def _missing(folder: str, names: list[str]) -> list[str]:
+    return sorted(set(names) - set(_words(f"{folder}/cgroup.controllers")))
+
+
+def _top(here: str) -> str:
+    """Return the group above all others that can be seen from here."""
+    above = os.path.dirname(here)
+    return _top(above) if os.path.exists(f"{above}/cgroup.controllers") else here
+
+
+def _may_use_top(top: str, here: str) -> bool:
+    return os.geteuid() == 0 and top != here
 
 
 def io_priority(text: str) -> int:
