@@ -196,6 +196,8 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         criteria=criteria,
         notifier=_notifier(owner.run_id),
     )
+    if keeper.notifier is not None and resolved.debug:
+        keeper.notifier.say = keeper.say
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
         keeper.say(topic, {"successes": found.successes, "why": found.trouble})
