@@ -33,6 +33,11 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "auto_timeout_few": {"successes": 7},
     "auto_timeout_unknown": {"why": "connection refused"},
     "attempt_failed": {"attempt": 1, "status": 3, "pause": 20_000},
+    "log_refused": {"why": "permission denied"},
+    "log_failed": {"why": "no space left on device", "path": "/var/log/job.log"},
+    "oom_killed": {"limit": 64 << 20},
+    "limits_refused": {"why": "--nice may not be set so here\n  It takes root"},
+    "limits_unmet": {"why": "others are in /sys/fs/cgroup as well"},
     "counts_as_failed": {"status": 123, "why": "it wrote to stderr (--fail-on-stderr)"},
     "still_running": {"since": 600_000},
     "attempts_failed": {
