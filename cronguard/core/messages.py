@@ -335,6 +335,13 @@ def _name_shared(c: Context) -> str:
     )
 
 
+def _notify_failed(c: Context) -> str:
+    return (
+        f"{c.job}: systemd cannot be told how the run stands: {c.text('why')} (NOTIFY_SOCKET).\n"
+        "  The run goes on; it is tried again now and then."
+    )
+
+
 def _redact_failed(c: Context) -> str:
     return (
         f"{c.job}: a text is not in the record, as redact could not be done on it: "
@@ -394,6 +401,7 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _spill_failed,
         _odd_rule,
         _name_shared,
+        _notify_failed,
         _redact_failed,
         _report_trouble,
         _tls_unverified,

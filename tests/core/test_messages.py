@@ -61,6 +61,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "reclaimed": {},
     "renew_failing": {"why": "timed out after 2s", "left": 16_000},
     "recovered": {"since": 4_000},
+    "notify_failed": {"why": "connection refused"},
     "redact_failed": {"why": "the pattern '(a+)+$' takes longer than 1000 ms"},
     "clock_stepped": {"by": -3_600_000},
     "not_closed": {"why": "timed out after 2s"},
