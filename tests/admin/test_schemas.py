@@ -64,6 +64,7 @@ RECORD = {
     "timeout_ms": NUMBER,
     "queued_at": TEXT,
     "started_at": TEXT,
+    "stopping_at": TEXT,
     "ended_at": TEXT,
     "wait_ms": NUMBER,
     "duration_ms": NUMBER,
