@@ -91,6 +91,7 @@ KINDS: dict[str, Kind] = {
     "otlp": Kind(
         TRACES,
         (*otlp.SETTINGS, *HTTP),
+        otlp.lacks,
     ),
     "command": Kind(
         command.hooked,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from cronguard.config.reporter_rows import Setting, one_of, switch, text
 from cronguard.config.values import shown
 
@@ -44,6 +46,20 @@ def attributes(value: object) -> dict[str, str]:
         except ValueError as error:
             raise ValueError(f"{shown(name)}: {error}") from None
     return dict(value)
+
+
+def lacks() -> str:
+    """Return what to do about the package that is not installed, or ""."""
+    from importlib.util import find_spec  # noqa: PLC0415 - runs that report need not know
+
+    try:
+        found = find_spec("opentelemetry.proto.trace")
+    except ModuleNotFoundError:
+        found = None
+    if found is not None:
+        return ""
+    install = f"{sys.executable} -m pip install 'cronguard-supervisor[otel]'"
+    return f"the package opentelemetry-proto is not installed; do `{install}`"
 
 
 SETTINGS = (

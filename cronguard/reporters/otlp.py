@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import sys
 from importlib import import_module
 from urllib.parse import unquote
 
@@ -34,7 +33,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from cronguard import __version__
-from cronguard.config.reporter_otlp import COMPRESSIONS, header
+from cronguard.config.reporter_otlp import COMPRESSIONS, header, lacks
 from cronguard.core.words import printable
 from cronguard.reporters.contract import Never, NotNow, Report, Reporter, Told
 from cronguard.reporters.http import Answer, Sender, judge
@@ -50,7 +49,6 @@ _TYPE = "application/x-protobuf"
 _RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
 _AGAIN = (429, 502, 503, 504)
 _SAID = 200
-_EXTRA = "cronguard-supervisor[otel]"
 
 
 class Otlp(Reporter):
@@ -127,10 +125,7 @@ def _wire() -> ModuleType:
     try:
         return import_module("cronguard.reporters.otlp_wire")
     except ModuleNotFoundError:
-        raise ValueError(
-            "the package opentelemetry-proto is not installed; "
-            f"do `{sys.executable} -m pip install '{_EXTRA}'`"
-        ) from None
+        raise ValueError(lacks() or "a part of opentelemetry-proto is missing") from None
 
 
 def _is_protobuf(answer: Answer) -> bool:

@@ -7,8 +7,7 @@
       release               until the store had taken the lock back, and the record
     start, warning, missed  a moment, where a section asks for it in `on`
 
-* The run's id is the trace's, so that a trace is found by what every message and Sentry names; one
-  of another form is hashed. Spans have hashes of it: what is told twice is the same span.
+* Ids come of the run's (trace_ids.py): what is told twice is the same span.
 * Only moments that are known make a span. A run that vanished has its last known moment as its end.
 * Attributes have the names of the semantic conventions (process, host, error) where there are such,
   and `cronguard.` before our own. `process.exit.code` of the whole is that of `cronguard run`.
@@ -17,29 +16,25 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from cronguard.core import record as records
 from cronguard.core import telling
 from cronguard.core.moments import wall_ms
 from cronguard.core.words import printable
 from cronguard.reporters.headline import headline
+from cronguard.reporters.otlp_span import LAST_MS, Span
 from cronguard.reporters.summary import tail
+from cronguard.reporters.trace_ids import span_id, trace_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cronguard.reporters.contract import Report
-
-    Value = str | int | list[str]
+    from cronguard.reporters.otlp_span import Value
 
 OUTPUT_BYTES = 2_048
 """The end of an output in so many bytes: of a longer attribute Tempo would drop the end."""
-LAST_MS = (1 << 63) // 1_000_000
-"""No later moment has a number in OTLP, which counts ns."""
 _TEXT, _NAME, _WORDS = 2_000, 200, 64
-_HEX = frozenset("0123456789abcdef")
 _NUMBERS = (
     "attempt", "signal", "token", "timeout_ms", "wait_ms", "duration_ms", "renewals",
     "renew_failures", "longest_gap_ms", "cpu_user_ms", "cpu_system_ms", "max_rss_bytes",
@@ -47,50 +42,6 @@ _NUMBERS = (
 )  # fmt: skip
 _TEXTS = ("job", "run_id", "outcome", "reason", "slot", "store", "version")
 _HOLDER = ("run_id", "host", "pid", "user", "job", "lock")
-
-
-class Span:
-    """One span: ids as hexadecimal digits, moments in ms since the epoch.
-
-    `error` why it failed, "" if it did not · `events` (moment, name, attributes) · `links` (trace
-    id, span id).
-    """
-
-    __slots__ = (
-        "attributes",
-        "ended_at",
-        "error",
-        "events",
-        "links",
-        "name",
-        "parent_id",
-        "span_id",
-        "started_at",
-        "trace_id",
-    )
-
-    def __init__(self, run_id: str, name: str, started_at: int, ended_at: int, which: str) -> None:
-        self.trace_id = trace_id(run_id)
-        self.span_id = span_id(run_id, which)
-        self.parent_id = span_id(run_id) if which else ""
-        self.name = printable(name, _NAME)
-        self.started_at = min(max(started_at, 0), LAST_MS)
-        self.ended_at = min(max(ended_at, self.started_at), LAST_MS)
-        self.attributes: dict[str, Value] = {}
-        self.events: list[tuple[int, str, dict[str, Value]]] = []
-        self.links: list[tuple[str, str]] = []
-        self.error = ""
-
-
-def trace_id(run_id: str) -> str:
-    """Return the id of a run's trace: the run's own, if it has the form of one."""
-    is_one = len(run_id) == 32 and _HEX.issuperset(run_id) and int(run_id, 16)
-    return run_id if is_one else _hash(run_id)[:32]
-
-
-def span_id(run_id: str, which: str = "") -> str:
-    """Return the id of one span of a run; without *which*, of the one that is all of it."""
-    return _hash(f"{run_id}/{which}" if which else run_id)[:16]
 
 
 def spans(report: Report, *, with_output: bool) -> list[Span]:
@@ -267,7 +218,3 @@ def _at(report: Report, name: str) -> int | None:
 def _attempts(report: Report) -> list[dict[str, object]]:
     said = report.record.get("attempts")
     return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-
-
-def _hash(text: str) -> str:
-    return sha256(text.encode("utf-8", "replace")).hexdigest()

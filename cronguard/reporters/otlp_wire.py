@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cronguard.reporters.otlp_spans import Span, Value
+    from cronguard.reporters.otlp_span import Span, Value
 
 _NS = 1_000_000
 _MOST = (1 << 63) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -443,19 +444,43 @@ class Gone(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Gone())
+"""
+MAKE = """
 from cronguard.reporters.registry import make
 try:
     make("otlp", {"endpoint": "https://h/"})
 except ValueError as error:
     print(error)
 """
+CHECK = """
+from cronguard.admin.cli import main
+sys.exit(main(["config", "check", "-c", sys.argv[1]]))
+"""
+INSTALL = f"`{sys.executable} -m pip install 'cronguard-supervisor[otel]'`"
+
+
+def without(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run *script* where neither package is there."""
+    code = [sys.executable, "-c", WITHOUT + script, *words]
+    return subprocess.run(code, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_where_the_package_is_missing_it_says_what_to_install() -> None:
     """And nothing of it is needed to find that out."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = without(MAKE)
     assert done.stderr == ""
-    assert "opentelemetry-proto is not installed" in done.stdout
-    assert f"`{sys.executable} -m pip install 'cronguard-supervisor[otel]'`" in done.stdout
+    assert done.stdout == f"the package opentelemetry-proto is not installed; do {INSTALL}\n"
+
+
+def test_a_check_of_the_configuration_finds_that_it_is_missing(tmp_path: Path) -> None:
+    """Where a section has that type, or a job names it; and only then."""
+    file = tmp_path / "c.toml"
+    for text, status in (
+        ("[reporters.traces]\ntype = 'otlp'\n", 1),
+        ("[jobs.x]\nreport = ['otlp']\n", 1),
+        ("[jobs.x]\nreport = ['sentry']\n", 0),
+    ):
+        file.write_text(text)
+        file.chmod(0o600)
+        done = without(CHECK, str(file))
+        assert (done.returncode, INSTALL in " ".join(done.stdout.split())) == (status, bool(status))

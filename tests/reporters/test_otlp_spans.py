@@ -9,15 +9,9 @@ import pytest
 from cronguard.core import record as records
 from cronguard.core import telling
 from cronguard.reporters.contract import Report
-from cronguard.reporters.otlp_spans import (
-    LAST_MS,
-    OUTPUT_BYTES,
-    Span,
-    resource,
-    span_id,
-    spans,
-    trace_id,
-)
+from cronguard.reporters.otlp_span import LAST_MS, Span
+from cronguard.reporters.otlp_spans import OUTPUT_BYTES, resource, spans
+from cronguard.reporters.trace_ids import span_id, trace_id
 from tests.reporters.samples import AT, HOSTILE, ended, report, run_id, skipped, started, warned
 
 RUN = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
