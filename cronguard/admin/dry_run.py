@@ -10,7 +10,7 @@ from cronguard.config.store import mask
 from cronguard.config.values import duration_text, signal_name
 from cronguard.core import redact
 from cronguard.core.exits import DONE
-from cronguard.core.words import printable
+from cronguard.core.words import printable, size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,15 @@ def spell(option: Option, value: object) -> str:
     """Return *value* as it would stand on the command line."""
     if option is opt.SIGNAL and isinstance(value, int):
         return signal_name(value)
-    if option.metavar == "N":
+    if option.metavar == "SIZE" and isinstance(value, int):
+        return size_text(value) if value or option.default != "none" else "none"
+    if isinstance(value, tuple):
+        return ",".join([str(one) for one in value])
+    if option is opt.CPU_QUOTA:
+        return f"{value}%" if value else option.default
+    if value == "":
+        return option.default
+    if option.metavar == "N" and value is not None:
         return str(value)
     if option in (opt.ONCE, opt.SCHEDULE, opt.LOCK, opt.REPORT, opt.REDACT) and not value:
         return option.default

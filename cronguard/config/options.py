@@ -214,6 +214,28 @@ ISOLATION = Option(
     "numbers are small, mounts are its own, and an ordinary user cannot become another (sudo). "
     "auto: a control group where one can be made, if the walk does not do.",
 )  # fmt: skip
+NICE = Option(
+    "nice", "--nice", "N", values.nice, "none",
+    "The command's priority, from -20 (first) to 19 (last).",
+)  # fmt: skip
+IONICE = Option(
+    "ionice", "--ionice", "CLASS[:LEVEL]", values.ionice, "none",
+    "Its priority at disks: idle, best-effort:0 to 7, or realtime:0 to 7.",
+)  # fmt: skip
+RLIMIT_AS = Option(
+    "rlimit_as", "--rlimit-as", "SIZE", values.most, "none",
+    "How much address space each of its processes may have (RLIMIT_AS).",
+)  # fmt: skip
+MEMORY_MAX = Option(
+    "memory_max", "--memory-max", "SIZE", values.most, "none",
+    "How much memory the whole tree may have, where a control group (v2) can be had; the kernel "
+    "kills it when it wants more.",
+)  # fmt: skip
+CPU_QUOTA = Option(
+    "cpu_quota", "--cpu-quota", "PERCENT", values.percent, "none",
+    "How much processor time the whole tree may have, where a control group (v2) can be had: 50% "
+    "of one, 200% is two.",
+)  # fmt: skip
 SKIP_EXIT_CODE = Option(
     "skip_exit_code", "-E --skip-exit-code", "N", values.skip_status, "0",
     "The exit status when the run is skipped.",
@@ -244,6 +266,36 @@ WARN_AFTER = Option(
 QUIET = Option(
     "quiet", "-q --quiet", "", values.switch, "false",
     "Show the command's output only if it fails.",
+)  # fmt: skip
+TAIL_BYTES = Option(
+    "tail_bytes", "--tail-bytes", "SIZE", values.tail, "16k",
+    "How much of the output's begin, and of its end, the record keeps; 0 keeps nothing of it.",
+)  # fmt: skip
+PREFIX = Option(
+    "prefix", "--prefix", "TEXT", values.prefix, "none",
+    "What each line of the output begins with: a text with {job}, {run_id}, {host}, {time} (UTC) "
+    "and {stream}.",
+)  # fmt: skip
+LOG = Option(
+    "log", "--log", "FILE|DIR", values.path, "none",
+    "A file that the output goes to as well, with a line where each run begins and ends; in a "
+    "folder, JOB.log.",
+)  # fmt: skip
+LOG_FORMAT = Option(
+    "log_format", "--log-format", "text|json", None, "text",
+    "What the log has: the output as it is, or a JSON object for each line of it.",
+)  # fmt: skip
+LOG_SIZE = Option(
+    "log_size", "--log-size", "SIZE", values.size, "10M",
+    "A log that is larger gets the time added to its name, and a new one is begun; 0: never.",
+)  # fmt: skip
+LOG_AGE = Option(
+    "log_age", "--log-age", "DUR", values.limit, "none",
+    "The same with a log that a run finds older than this.",
+)  # fmt: skip
+LOG_KEEP = Option(
+    "log_keep", "--log-keep", "N", values.files, "5",
+    "How many of those old files are kept.",
 )  # fmt: skip
 REPORT = Option(
     "report", "--report", "NAME", values.names, "none",
@@ -292,15 +344,18 @@ OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
     REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY,
     ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION,
+    NICE, IONICE, RLIMIT_AS, MEMORY_MAX, CPU_QUOTA,
     SKIP_EXIT_CODE, SUCCESS_EXIT_STATUS, FAIL_ON_OUTPUT, FAIL_ON_STDERR, MIN_RUNTIME, WARN_AFTER,
-    QUIET, REPORT, NO_REPORT, REPORT_TIMEOUT, REDACT, SHELL, CONFIG, DRY_RUN, DEBUG,
+    QUIET, TAIL_BYTES, PREFIX, LOG, LOG_FORMAT, LOG_SIZE, LOG_AGE, LOG_KEEP,
+    REPORT, NO_REPORT, REPORT_TIMEOUT, REDACT, SHELL, CONFIG, DRY_RUN, DEBUG,
 )  # fmt: skip
 IN_SPEC = (
     NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ,
     FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT,
     MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
     REPORT, REPORT_TIMEOUT, REDACT, SUCCESS_EXIT_STATUS, FAIL_ON_OUTPUT, FAIL_ON_STDERR,
-    MIN_RUNTIME, WARN_AFTER,
+    NICE, IONICE, RLIMIT_AS, MEMORY_MAX, CPU_QUOTA,
+    MIN_RUNTIME, WARN_AFTER, TAIL_BYTES, PREFIX, LOG, LOG_FORMAT, LOG_SIZE, LOG_AGE, LOG_KEEP,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""
 OF_CODE = (

@@ -187,6 +187,90 @@ def _status(word: str, text: str) -> int:
     return number
 
 
+PREFIX_FIELDS = ("job", "run_id", "host", "time", "stream")
+
+
+def prefix(text: str) -> str:
+    """Return a text for before each line, with {fields}; nothing for `none`."""
+    if text == "none":
+        return ""
+    if not plain(text).replace("\t", "").isprintable():
+        raise ValueError(f"{shown(text)} does not fit into a line; leave line ends out")
+    for piece in text.split("{")[1:]:
+        name, brace, _ = piece.partition("}")
+        if not brace or name not in PREFIX_FIELDS:
+            known = " ".join([f"{{{field}}}" for field in PREFIX_FIELDS])
+            raise ValueError(f"{shown('{' + name)} is no field; it may have {known}")
+    return text
+
+
+def path(text: str) -> str:
+    """Return a path; nothing for `none`."""
+    return "" if text == "none" else plain(text)
+
+
+def nice(text: str) -> int | None:
+    """Return a priority from -20 (first) to 19; None for `none`."""
+    if text == "none":
+        return None
+    digits = text.removeprefix("-")
+    number = int(text) if 0 < len(digits) < 3 and _DIGITS.issuperset(digits) else 99
+    if not -20 <= number <= 19:
+        raise ValueError(f"{shown(text)} is no priority; write one from -20 (first) to 19 (last)")
+    return number
+
+
+def ionice(text: str) -> str:
+    """Return `idle`, `best-effort:4`, `realtime:0` as it is; nothing for `none`."""
+    name, colon, level = text.partition(":")
+    is_level = len(level) == 1 and level in "01234567"
+    if text == "none":
+        return ""
+    if (text != "idle" and name not in ("best-effort", "realtime")) or (colon and not is_level):
+        raise ValueError(
+            f"{shown(text)} is no class; write idle, best-effort:0 to 7, or realtime:0"
+        )
+    return text
+
+
+def most(text: str) -> int:
+    """Return a size that is not zero; 0 for `none`."""
+    number = 0 if text == "none" else size(text)
+    if not number and text != "none":
+        raise ValueError(f"{shown(text)} leaves no room at all; write a size, or none")
+    return number
+
+
+def percent(text: str) -> int:
+    """Return the number in `150%`; 0 for `none`."""
+    if text == "none":
+        return 0
+    digits = text.removesuffix("%")
+    number = int(digits) if 0 < len(digits) < 6 and _DIGITS.issuperset(digits) else 0
+    if not number:
+        raise ValueError(f"{shown(text)} is no share of a processor; write it as 50% or 150%")
+    return number
+
+
+MOST_TAIL = 256 << 10
+
+
+def tail(text: str) -> int:
+    """Return a size that a record may have of the output."""
+    number = size(text)
+    if number > MOST_TAIL:
+        raise ValueError(f"{shown(text)} is more than a record may hold; write 256k at most")
+    return number
+
+
+def files(text: str) -> int:
+    """Return a number of files."""
+    number = int(text) if 0 < len(text) < 5 and _DIGITS.issuperset(text) else 9999
+    if number > 999:
+        raise ValueError(f"{shown(text)} is no number of files; write one from 0 to 999")
+    return number
+
+
 def replicas(text: str) -> int:
     """Return a number of replicas."""
     number = int(text) if 0 < len(text) < 3 and _DIGITS.issuperset(text) else 99

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cronguard.core.events import Event
     from cronguard.core.spec import Owner
 
+OOM_KILLED = "oom_killed"
+"""The record's reason where the kernel has killed what ran for want of memory."""
 LONGEST_PAUSE_MS = 600_000
 """No pause grows beyond this, unless --retry-delay itself is longer."""
 
@@ -99,7 +101,12 @@ class Attempts(Asking):
         if self._may_try_again(now):
             return self._rest(now)
         self._end_by_child()
-        is_childs = self.outcome == record.FAILED and self.reason in ("", "unguarded", self._fault)
+        is_childs = self.outcome == record.FAILED and self.reason in (
+            "",
+            "unguarded",
+            OOM_KILLED,
+            self._fault,
+        )
         if not self.spec.retries or not is_childs or self._child is None:
             return self._close_up(now, release=True)
         why = self._against(now) if self.attempt <= self.spec.retries else ""
@@ -129,6 +136,8 @@ class Attempts(Asking):
     def _close_up(self, now: int, *, release: bool, forget_slot: bool = False) -> list[Action]:
         self._note_attempt(now)
         done = super()._close_up(now, release=release, forget_slot=forget_slot)
+        if self.outcome == record.FAILED and self.reason == OOM_KILLED:
+            return [self._say("oom_killed", limit=self.spec.memory_max), *done]
         if not self._fault or self.reason != self._fault or self.spec.retries:
             return done
         return [self._say("counts_as_failed", status=self.exit_status, why=self._fault), *done]

@@ -103,6 +103,14 @@ class Ending:
         """Return how many ms are left of the grace, while the run is being stopped."""
         return max(self._grace_until - now, 0)
 
+    def is_delayed(self) -> bool:
+        """Tell whether the run waits before it asks for the lock at all (--jitter)."""
+        return self.phase == WAITING and self._store_until is None and not self._queued
+
+    def store_trouble(self) -> str:
+        """Return why a store that is asked for the lock does not answer; nothing if it does."""
+        return self._why if self._trouble and self.phase in (WAITING, ASKING) else ""
+
     def _keeps_on_losing(self) -> bool:
         return self.spec.on_lease_lost == "continue"
 

@@ -83,8 +83,9 @@ class Queued(Event):
 class Refused(Event):
     """It may not start, by the store's word (`conflict`, `slot_done`, `paused`) or this host's.
 
-    The host's reasons are `dead_man_required` and `isolation_refused`. `holder` is the run that is
-    in the way, if there is one, and `gone` as for Held; `slot` the one that it used up.
+    The host's reasons are `dead_man_required`, `isolation_refused` and `log_refused`. `holder` is
+    the run that is in the way, if there is one, and `gone` as for Held; `slot` the one that it used
+    up.
     """
 
     __slots__ = ("gone", "holder", "reason", "slot", "why")

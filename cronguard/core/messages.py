@@ -9,7 +9,7 @@ from __future__ import annotations
 from cronguard.core import lease, lease_messages
 from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.spec import REPLACED_BY
-from cronguard.core.words import Context, printable, signal_name, span
+from cronguard.core.words import Context, printable, signal_name, size_text, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,6 +201,28 @@ def _counts_as_failed(c: Context) -> str:
     return f"{c.job}: counts as failed (exit status {c.ms('status')}): {c.text('why')}."
 
 
+def _oom_killed(c: Context) -> str:
+    limit = c.ms("limit")
+    whose = f"--memory-max ({size_text(limit)})" if limit else "this host, or a group around it,"
+    todo = "Give it more with --memory-max, or" if limit else "Give it less to do at a time, or"
+    return (
+        f"{c.job}: killed by the kernel, as {whose} had no memory left.\n"
+        f"  {todo} see what it was doing with `cronguard logs {c.run[:12]}`."
+    )
+
+
+def _limits_refused(c: Context) -> str:
+    why, _, remedy = str(c.facts.get("why", "")).partition("\n")
+    return f"{c.job}: not started: {printable(why)}\n  {printable(remedy.strip())}."
+
+
+def _limits_unmet(c: Context) -> str:
+    return (
+        f"{c.job}: runs without --memory-max and --cpu-quota: {c.text('why')} (run it as root, in "
+        "a unit with Delegate=yes, or leave them out)."
+    )
+
+
 def _still_running(c: Context) -> str:
     return f"{c.job}: still running after {span(c.ms('since'))} (--warn-after); it goes on."
 
@@ -270,6 +292,17 @@ def _isolation_refused(c: Context) -> str:
     )
 
 
+def _log_refused(c: Context) -> str:
+    return (
+        f"{c.job}: not started: cannot open the log {printable(c.spec.log)}: {c.text('why')}.\n"
+        "  Check --log / CRONGUARD_LOG, and that the folder is there and this user may write to it."
+    )
+
+
+def _log_failed(c: Context) -> str:
+    return f"{c.job}: something is missing in its log {c.text('path')}: {c.text('why')}."
+
+
 def _record_kept_nowhere(c: Context) -> str:
     return f"{c.job}: the record of run {c.run} could not be kept on this host: {c.text('why')}."
 
@@ -299,6 +332,13 @@ def _name_shared(c: Context) -> str:
     return (
         f"{c.job}: different commands take turns under this name on this host, and so keep each "
         f"other from running.\n  Give each its own --name; `cronguard why {c.job}` shows which."
+    )
+
+
+def _notify_failed(c: Context) -> str:
+    return (
+        f"{c.job}: systemd cannot be told how the run stands: {c.text('why')} (NOTIFY_SOCKET).\n"
+        "  The run goes on; it is tried again now and then."
     )
 
 
@@ -340,6 +380,9 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _auto_timeout_few,
         _auto_timeout_unknown,
         _counts_as_failed,
+        _oom_killed,
+        _limits_refused,
+        _limits_unmet,
         _still_running,
         _attempt_failed,
         _attempts_failed,
@@ -351,11 +394,14 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _guardian_died,
         _guardian_died_early,
         _isolation_refused,
+        _log_refused,
+        _log_failed,
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,
         _odd_rule,
         _name_shared,
+        _notify_failed,
         _redact_failed,
         _report_trouble,
         _tls_unverified,

@@ -14,6 +14,9 @@ that of the run's host has no name.
 
 `warnings` is what was odd about a run that went on: `[{"at": "2026-01-31T23:59:59.123Z", "text":
 "still running after 10m"}]`, the first and the last ones of many; null without any.
+
+`limits` is what it was limited to, of `nice`, `ionice`, `rlimit_as_bytes`, `memory_max_bytes` and
+`cpu_quota_percent`; null without any.
 """
 
 from __future__ import annotations
@@ -86,6 +89,7 @@ FIELDS = (
     "output_bytes",
     "output_tail",
     "warnings",
+    "limits",
     "holder",
     "store",
     "version",

@@ -23,28 +23,38 @@ class JobSpec:
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
     `lock` the names of further locks, in order, with spaces between; so `report` of reporters.
     `redact` and `fail_on_output` regular expressions, a line each.
-    `warn_after` is None for "never".
+    `warn_after` is None for "never", `nice` for "as it is"; sizes are 0 for "no limit".
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
     __slots__ = (
         "command",
+        "cpu_quota",
         "dead_man",
         "fail_on_output",
         "fail_on_stderr",
         "force_slot",
+        "ionice",
         "isolation",
         "jitter",
         "kill_after",
         "lock",
+        "log",
+        "log_age",
+        "log_format",
+        "log_keep",
+        "log_size",
+        "memory_max",
         "min_hold",
         "min_replicas",
         "min_runtime",
         "name",
         "namespace",
+        "nice",
         "on_lease_lost",
         "on_store_error",
         "once",
+        "prefix",
         "quiet",
         "redact",
         "replace",
@@ -52,6 +62,7 @@ class JobSpec:
         "report_timeout",
         "retries",
         "retry_delay",
+        "rlimit_as",
         "schedule",
         "signal",
         "skip_exit_code",
@@ -60,6 +71,7 @@ class JobSpec:
         "store_timeout",
         "stragglers",
         "success_exit_status",
+        "tail_bytes",
         "timeout",
         "ttl",
         "tz",
@@ -107,6 +119,18 @@ class JobSpec:
         fail_on_stderr: bool = False,
         min_runtime: int = 0,
         warn_after: int | None = None,
+        log: str = "",
+        log_format: str = "text",
+        log_size: int = 10 << 20,
+        log_age: int | None = None,
+        log_keep: int = 5,
+        prefix: str = "",
+        tail_bytes: int = 16_384,
+        nice: int | None = None,
+        ionice: str = "",
+        rlimit_as: int = 0,
+        memory_max: int = 0,
+        cpu_quota: int = 0,
     ) -> None:
         self.name = name
         self.command = command
@@ -145,6 +169,18 @@ class JobSpec:
         self.fail_on_stderr = fail_on_stderr
         self.min_runtime = min_runtime
         self.warn_after = warn_after
+        self.log = log
+        self.log_format = log_format
+        self.log_size = log_size
+        self.log_age = log_age
+        self.log_keep = log_keep
+        self.prefix = prefix
+        self.tail_bytes = tail_bytes
+        self.nice = nice
+        self.ionice = ionice
+        self.rlimit_as = rlimit_as
+        self.memory_max = memory_max
+        self.cpu_quota = cpu_quota
 
 
 LOCK_MARK = "@"

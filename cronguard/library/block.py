@@ -16,6 +16,7 @@ from cronguard.runtime.output import Capture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cronguard.runtime.log import Log
     from cronguard.runtime.spill import Spill
 
 
@@ -86,6 +87,7 @@ class Silence:
     """A `Talk` (see runtime/parts.py) without output: what is said of a block is logged."""
 
     spill: Spill | None = None
+    log: Log | None = None
     is_captured = False
     capture = Capture(0)
 

@@ -12,11 +12,13 @@ from cronguard.core.asking import STOP_SIGNALS
 from cronguard.runtime import signals
 from cronguard.runtime.clock import now_ms
 from cronguard.runtime.met import takes_turns
+from cronguard.runtime.report import kept
 from cronguard.stores.open import open_lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.log import Log
     from cronguard.runtime.teller import Teller
 
 PATIENCE_MS = 200
@@ -31,6 +33,8 @@ def finish(keeper: Keeper) -> None:
     if teller is not None:
         _tell_end(keeper, teller)
     _show_output(keeper)
+    if keeper.output.log is not None:
+        _end_log(keeper, keeper.output.log)
     deliver_outbox(keeper)
     _tell_turns(keeper)
     if keeper.minder.child and keeper.terminal:
@@ -40,10 +44,14 @@ def finish(keeper: Keeper) -> None:
     keeper.minder.dismiss()
     if keeper.criteria is not None:
         keeper.criteria.close()
+    if keeper.limits is not None:
+        keeper.limits.leave()
     keeper.output.say_all(LAST_WORDS_MS)
     if teller is not None:
         _wait_for_teller(keeper, teller)
         keeper.output.say_all(LAST_WORDS_MS)
+    if keeper.notifier is not None:
+        keeper.notifier.close()
 
 
 def _is_calm(keeper: Keeper) -> bool:
@@ -56,6 +64,8 @@ def _show_output(keeper: Keeper) -> None:
     while not output.finish(PATIENCE_MS):
         if set(signals.received(keeper.wake)) & STOP_SIGNALS:
             break  # our own reader takes nothing, and somebody wants us gone
+        if keeper.notifier is not None:
+            keeper.notifier.look(keeper.run, now_ms())
     if output.spill is None:
         return
     if output.spill.failed:
@@ -64,6 +74,15 @@ def _show_output(keeper: Keeper) -> None:
         for data in keeper.withheld:
             output.say(data)
         output.spill.show()
+
+
+def _end_log(keeper: Keeper, log: Log) -> None:
+    run = keeper.run
+    (reason,) = kept(keeper, [run.reason])
+    took = (run.ended_at or now_ms()) - (run.started_at or now_ms())
+    log.end(run.outcome or "", reason, run.exit_status, max(took, 0))
+    if log.trouble and not log.is_told:
+        keeper.say("log_failed", {"why": log.trouble, "path": log.path})
 
 
 def deliver_outbox(keeper: Keeper) -> None:

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cronguard.runtime.limits import Limits
+
 REMEDY = (
     "Run it as root, in a unit with `Delegate=yes`, or below `systemd --user`, on Linux 5.14 or "
     "later; or leave it to --isolation auto"
@@ -47,10 +49,18 @@ def own_cgroup() -> str | None:
 class Cage:
     """One such group. *is_ours* tells whether a process belongs to the tree."""
 
-    __slots__ = ("_above", "_folder", "_is_ours", "_name", "_refused")
+    __slots__ = (
+        *("_above", "_folder", "_home", "_is_ours"),
+        *("_limits", "_name", "_oom_kills", "_refused"),
+    )
 
-    def __init__(self, is_ours: Callable[[int], bool], name: str = "") -> None:
+    def __init__(
+        self, is_ours: Callable[[int], bool], name: str = "", limits: Limits | None = None
+    ) -> None:
+        self._limits = limits if limits is not None and limits.home else None
+        self._home = self._limits.home if self._limits is not None else ""
         self._is_ours = is_ours
+        self._oom_kills = 0
         self._name = name or f"cronguard-{os.getpid()}"
         self._above = ""
         self._folder = ""
@@ -60,6 +70,17 @@ class Cage:
         """Make the group, for a command to be started in. Raises: OSError."""
         if not self._folder and not self._make():
             raise OSError(ENODEV, os.strerror(ENODEV))
+        if self._limits is not None:
+            self._limits.fill(self._folder)
+
+    def oom_kills(self) -> int:
+        """Return how many in there the kernel has killed for want of memory, also once removed."""
+        self._see_oom_kills()
+        return self._oom_kills
+
+    def _see_oom_kills(self) -> None:
+        if self._folder:
+            self._oom_kills = _oom_kills(self._folder)
 
     def join(self) -> None:
         """Put the calling process in. Raises: OSError."""
@@ -68,7 +89,7 @@ class Cage:
 
     def adopt(self) -> None:
         """Be what a dead process's `Cage` of this name was."""
-        above = own_cgroup()
+        above = self._home or own_cgroup()
         if above is not None and os.path.isdir(f"{above}/{self._name}"):
             self._above, self._folder = above, f"{above}/{self._name}"
 
@@ -99,6 +120,7 @@ class Cage:
 
         Who was reaped by another process may be on his way out for another moment.
         """
+        self._see_oom_kills()
         for _ in range(REMOVE_TRIES if self._folder else 0):
             try:
                 os.rmdir(self._folder)
@@ -110,7 +132,7 @@ class Cage:
         return not self._folder
 
     def _make(self) -> bool:
-        above = None if self._refused else own_cgroup()
+        above = None if self._refused else self._home or own_cgroup()
         self._refused = True
         if above is None:
             return False
@@ -155,6 +177,16 @@ def refusal() -> str:
 def chosen() -> str:
     """Say what `--isolation auto` comes to here: `cgroup` or `group`."""
     return "group" if refusal() else "cgroup"
+
+
+def _oom_kills(folder: str) -> int:
+    """Return how many processes of a group the kernel has killed for want of memory."""
+    try:
+        with open(f"{folder}/memory.events", encoding="ascii") as file:
+            facts = dict(line.split() for line in file)
+        return int(facts.get("oom_kill", "0"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _write(path: str, value: int) -> bool:

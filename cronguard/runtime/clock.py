@@ -10,6 +10,11 @@ def now_ms() -> int:
     return clock_gettime_ns(CLOCK_BOOTTIME) // 1_000_000
 
 
+def wall_now() -> int:
+    """Return ms since the epoch: for what is written down as it happens."""
+    return time_ns() // 1_000_000
+
+
 class Wall:
     """Turns moments of `now_ms` into wall time, by the offset at its making.
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.criteria import Criteria
+    from cronguard.runtime.limits import Limits
     from cronguard.runtime.notify import Notifier
     from cronguard.runtime.parts import Talk, Work
     from cronguard.runtime.redaction import Redaction
@@ -70,14 +71,16 @@ class Keeper:
         state: str | None,
         secrets: tuple[str, ...] = (),
         terminal: bool = False,
-        isolation_refused: str = "",
+        refusal: tuple[str, str] | None = None,
         schedule: Schedule | None = None,
         announced: dict[str, object] | None = None,
         teller: Teller | None = None,
         redaction: Redaction | None = None,
         criteria: Criteria | None = None,
         notifier: Notifier | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits
         self.notifier = notifier
         self.criteria = criteria
         self.warnings: list[dict[str, object]] = []
@@ -102,7 +105,7 @@ class Keeper:
         self.token: int | None = None
         self._deadman: DeadMan | None = None
         self._deadman_refused = ""
-        self._isolation_refused = isolation_refused
+        self._refused = refusal
         self._refusal: str | None = None
         self.ended: contract.Close | None = None
         self.is_closed = False
@@ -142,8 +145,8 @@ class Keeper:
             self.notifier.look(self.run, now_ms())
 
     def _first_event(self) -> Event:
-        if self._isolation_refused:
-            return ev.Refused("isolation_refused", self._isolation_refused)
+        if self._refused is not None:
+            return ev.Refused(*self._refused)
         if self.spec.dead_man != "required" or self.has_dead_man():
             return ev.Begin()
         return ev.Refused("dead_man_required", self._deadman_refused)
@@ -266,6 +269,12 @@ class Keeper:
         if self.criteria is not None:
             self.criteria.begin()
         is_first = self.run.attempt == 1
+        if self.output.log is not None and is_first:
+            from cronguard.runtime.report import tell_log  # noqa: PLC0415  (only with a log)
+
+            tell_log(self, self.output.log)
+        if self.limits is not None and self.limits.unmet and is_first:
+            self._warn(do.Warn("limits_unmet", {"why": self.limits.unmet}))
         self.minder.spawn(
             self._additions(),
             may_follow=self.run.attempt <= self.spec.retries,
@@ -401,7 +410,10 @@ class Keeper:
 
     def _closing(self, *, release: bool, forget_slot: bool) -> contract.Close:
         self.output.finish(DRAIN_MS)
-        run = self.run
+        log, run = self.output.log, self.run
+        if log is not None and log.trouble:
+            log.is_told = True
+            self._warn(do.Warn("log_failed", {"why": log.trouble, "path": log.path}))
         self.ended = contract.Close(
             self.record(),
             outcome=run.outcome or "",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cronguard.runtime.child import Stdio
+    from cronguard.runtime.limits import Limits
 else:
     import _signal as signal
 
@@ -23,14 +24,16 @@ else:
 class Hold:
     """What holds the tree besides its group: `isolation` as in the spec.
 
-    `cage` is the name of the control group that the command is started in, with `cgroup`.
+    `cage` is the name of the control group that the command is started in, with `cgroup`, or where
+    `limits` take one.
     """
 
-    __slots__ = ("cage", "isolation")
+    __slots__ = ("cage", "isolation", "limits")
 
-    def __init__(self, isolation: str = "auto") -> None:
+    def __init__(self, isolation: str = "auto", limits: Limits | None = None) -> None:
         self.isolation = isolation
-        is_caged = isolation == "cgroup"
+        self.limits = limits
+        is_caged = isolation == "cgroup" or (limits is not None and bool(limits.home))
         self.cage = f"cronguard-{os.getpid()}-{os.urandom(4).hex()}" if is_caged else ""
 
 
@@ -77,9 +80,10 @@ def start(
     mark: Callable[[], None],
     unneeded: list[int],
     isolation: str = "auto",
+    limits: Limits | None = None,
 ) -> Link:
     """Fork the guardian. *mark* leaves the proof that the tree is dead; *unneeded* are closed."""
-    hold = Hold(isolation)
+    hold = Hold(isolation, limits)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     keeper_r, keeper_w = os.pipe()
     guardian_r, guardian_w = os.pipe()

@@ -12,10 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.config.resolve import Resolved
     from cronguard.config.rules import Plan
-    from cronguard.core.spec import Claim, JobSpec
+    from cronguard.core.spec import Claim, JobSpec, Owner
     from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.limits import Limits
     from cronguard.runtime.notify import Notifier
+    from cronguard.runtime.output import Output
     from cronguard.runtime.redaction import Redaction
     from cronguard.runtime.teller import Teller
 
@@ -133,7 +135,6 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
     from cronguard.runtime.child import Stdio, original_environment  # noqa: PLC0415
     from cronguard.runtime.clock import Wall, now_ms  # noqa: PLC0415
     from cronguard.runtime.identity import this_run  # noqa: PLC0415
-    from cronguard.runtime.output import Output  # noqa: PLC0415
 
     spec, state = resolved.spec, resolved.state
     asked = None
@@ -141,21 +142,24 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         from cronguard.runtime.auto_timeout import Asked  # noqa: PLC0415  (only when asked for)
 
         asked = Asked(spec)
-    refusal = _isolation_refused(spec.isolation)
     wake = signals.listen()
     terminal = _terminal()
     if terminal is not None:
         signals.ignore_terminal()
-    criteria = _criteria(spec)
-    output = Output(spec.quiet, state, criteria)
+    criteria, limits = _criteria(spec, resolved.secrets), _limits(spec)
+    refusal = _refusal(spec, limits)
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
+    output, no_log = _output(spec, state, owner, criteria)
+    stdio = Stdio(output.out, output.err, terminal)
+    stdio.limits = limits
     link = launch.start(
         [os.fsencode(word) for word in spec.command],
         original_environment() | changed,
-        Stdio(output.out, output.err, terminal),
+        stdio,
         lambda: proof.leave_mark(state, owner.run_id),
         output.readers,
         spec.isolation,
+        limits,
     )
     try:
         output.start()
@@ -188,14 +192,17 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         state=state,
         secrets=resolved.secrets,
         terminal=terminal is not None,
-        isolation_refused=refusal,
+        refusal=refusal or no_log,
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
         teller=_teller(resolved, claim, plan),
         redaction=_redaction(spec.redact),
         criteria=criteria,
         notifier=_notifier(owner.run_id),
+        limits=limits,
     )
+    if keeper.notifier is not None and resolved.debug:
+        keeper.notifier.say = keeper.say
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
         keeper.say(topic, {"successes": found.successes, "why": found.trouble})
@@ -237,6 +244,51 @@ def _redaction(patterns: str) -> Redaction | None:
     return Redaction(patterns)
 
 
+def _output(
+    spec: JobSpec, state: str | None, owner: Owner, listener: Criteria | None
+) -> tuple[Output, tuple[str, str] | None]:
+    """Return where the command's output goes, and what keeps it from going to its log."""
+    from cronguard.runtime.output import Output  # noqa: PLC0415
+
+    log, prefixed, why = None, None, ""
+    if spec.log:
+        from cronguard.runtime.log import Log, NoLog  # noqa: PLC0415  (only when asked for)
+
+        try:
+            log = Log(spec)
+        except NoLog as error:
+            why = str(error)
+    if spec.prefix:
+        from cronguard.runtime.prefix import maker  # noqa: PLC0415  (only when asked for)
+
+        prefixed = maker(spec, owner)
+    apart = spec.fail_on_stderr or (log is not None and spec.log_format == "json")
+    output = Output(
+        spec.quiet,
+        state,
+        keep=spec.tail_bytes,
+        apart=apart or "{stream}" in spec.prefix,
+        listener=listener,
+        log=log,
+        prefixed=prefixed,
+    )
+    return output, ("log_refused", why) if why else None
+
+
+def _limits(spec: JobSpec) -> Limits | None:
+    """Return what the command is limited to, if it is; find a control group where it takes one."""
+    if spec.nice is None and not (
+        spec.ionice or spec.rlimit_as or spec.memory_max or spec.cpu_quota
+    ):
+        return None
+    from cronguard.runtime.limits import Limits  # noqa: PLC0415  (only when asked for)
+
+    limits = Limits(spec)
+    if limits.needs_group:
+        limits.settle()
+    return limits
+
+
 def _notifier(run_id: str) -> Notifier | None:
     """Return who tells systemd how the run stands, if it asks for that."""
     if "NOTIFY_SOCKET" not in os.environ:
@@ -246,13 +298,22 @@ def _notifier(run_id: str) -> Notifier | None:
     return notifier(os.environ, run_id)
 
 
-def _criteria(spec: JobSpec) -> Criteria | None:
+def _criteria(spec: JobSpec, secrets: tuple[str, ...]) -> Criteria | None:
     """Return who listens for what makes the run count as failed, if that is asked for."""
     if not (spec.fail_on_output or spec.fail_on_stderr):
         return None
     from cronguard.runtime.criteria import Criteria  # noqa: PLC0415  (only when asked for)
 
-    return Criteria(spec)
+    return Criteria(spec, secrets)
+
+
+def _refusal(spec: JobSpec, limits: Limits | None) -> tuple[str, str] | None:
+    """Return what of this host keeps the command from starting as asked for, and why."""
+    why = _isolation_refused(spec.isolation)
+    if why:
+        return "isolation_refused", why
+    why = limits.refusal() if limits is not None else ""
+    return ("limits_refused", why) if why else None
 
 
 def _isolation_refused(isolation: str) -> str:

@@ -24,14 +24,15 @@ from cronguard.runtime.clock import now_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
+    from cronguard.runtime.log import Log
+    from cronguard.runtime.prefix import Prefix
     from cronguard.runtime.spill import Spill
 
     class Listener(Protocol):
-        """Hears what the command says. `wants_stderr`: its stderr apart from its stdout."""
-
-        wants_stderr: bool
+        """Hears what the command says."""
 
         def saw(self, stream: int, data: bytes, until: int | None = None) -> None:
             """Take in what it wrote to its stdout (1) or stderr (2), *until* then at most."""
@@ -60,6 +61,8 @@ class Capture:
         """Take in what went by."""
         with self._lock:
             self.total += len(data)
+            if not self.keep:
+                return
             room = self.keep - len(self._head)
             if room > 0:
                 self._head += data[:room]
@@ -84,6 +87,8 @@ class Capture:
         Where something is missing between them, both are whole lines, if they have any: half a
         line is hard to read, and half a password is not recognised by whoever masks them.
         """
+        if not self.keep:
+            return ""
         with self._lock:
             head = self._head
             tail = b"".join(self._tail)[-self.keep :]
@@ -116,17 +121,27 @@ class Pump:
     """One stream from the child's pipe to our own descriptor, in a thread."""
 
     __slots__ = (
-        *("_ahead", "_bytes", "_capture", "_done", "_heard", "_is_writing", "_listener"),
-        *("_reader", "_spill", "_stop", "_target", "writer"),
+        *("_ahead", "_bytes", "_capture", "_done", "_has_reader", "_heard", "_is_writing"),
+        *("_listener",),
+        *("_log", "_prefix", "_reader", "_spill", "_stop", "_target", "writer"),
     )
 
     def __init__(
-        self, target: int, capture: Capture, spill: Spill | None, listener: Listener | None
+        self,
+        target: int,
+        capture: Capture,
+        spill: Spill | None,
+        listener: Listener | None = None,
+        log: Log | None = None,
+        prefix: Prefix | None = None,
     ) -> None:
+        self._log = log
+        self._prefix = prefix
         self._heard = allocate_lock()
         self._ahead: list[bytes] = []
         self._bytes = 0
         self._is_writing = False
+        self._has_reader = True
         self._listener = listener
         self._target = target
         self._capture = capture
@@ -154,6 +169,8 @@ class Pump:
     def _run(self, stopped: int) -> None:
         try:
             self._pump(stopped)
+            if self._prefix is not None:
+                self._show(self._prefix.end())
         finally:
             self._done.release()
 
@@ -161,7 +178,6 @@ class Pump:
         poller = poll()
         poller.register(self._reader, POLLIN)
         poller.register(stopped, POLLIN)
-        heard = True
         rest = LAST_BYTES
         while rest > 0:
             data = self._take()
@@ -173,10 +189,15 @@ class Pump:
                 return
             if self._stop < 0:  # the end: what was in the pipe, not what a daemon still writes
                 rest -= len(data)
-            if self._spill is not None:
-                self._spill.add(self._target, data)
-            elif heard:
-                heard = write_all(self._target, data)  # a reader that left never stops the child
+            if self._log is not None:
+                self._log.add(self._target, data)
+            self._show(data if self._prefix is None else self._prefix.put(data))
+
+    def _show(self, data: bytes) -> None:
+        if self._spill is not None:
+            self._spill.add(self._target, data)
+        elif self._has_reader:  # one that left never stops the child
+            self._has_reader = write_all(self._target, data)
 
     def _take(self) -> bytes | None:
         """Return what was said next, which is heard then; None for nothing so far."""
@@ -280,13 +301,38 @@ class Voice:
 
 
 class Output:
-    """Both streams of one run, and our own messages beside them."""
+    """Both streams of one run, and our own messages beside them.
 
-    __slots__ = ("_listener", "_pumps", "_voice", "capture", "err", "out", "spill")
+    *prefixed* makes the prefix of a stream's lines, passed on whole or not.
+    """
 
-    def __init__(self, quiet: bool, folder: str | None, listener: Listener | None = None) -> None:
+    __slots__ = (
+        "_listener",
+        "_prefixed",
+        "_pumps",
+        "_voice",
+        "capture",
+        "err",
+        "log",
+        "out",
+        "spill",
+    )
+
+    def __init__(
+        self,
+        quiet: bool,
+        folder: str | None,
+        *,
+        keep: int = KEPT_BYTES,
+        apart: bool = False,
+        listener: Listener | None = None,
+        log: Log | None = None,
+        prefixed: Callable[[int, bool], Prefix] | None = None,
+    ) -> None:
         self._listener = listener
-        self.capture = Capture()
+        self._prefixed = prefixed
+        self.log = log
+        self.capture = Capture(keep)
         self.spill: Spill | None = None
         if quiet:
             from cronguard.runtime.spill import Spill  # noqa: PLC0415  (only with --quiet)
@@ -294,24 +340,27 @@ class Output:
             self.spill = Spill(folder, write_all)
         self._pumps: list[Pump] = []
         self._voice = Voice()
-        self.out = self._stream(1, quiet)
-        is_one = listener is None or not listener.wants_stderr
-        is_one = is_one and self.out is not None and _is_same_file(1, 2)
-        self.err = self.out if is_one else None
+        is_one = _is_same_file(1, 2)
+        self.out = self._stream(1, shared=is_one and apart)
+        self.err = self.out if is_one and not apart else None
         if self.err is None:
-            self.err = self._stream(2, quiet)
+            self.err = self._stream(2, shared=is_one)
 
-    def _stream(self, target: int, quiet: bool) -> int | None:
-        if not quiet and self._listener is None and os.isatty(target):
+    def _stream(self, target: int, *, shared: bool) -> int | None:
+        """Make a pump where one is needed; *shared*: two write to one file."""
+        is_wanted = self.spill or self._listener or self.log or self._prefixed
+        if is_wanted is None and os.isatty(target):
             return None
-        pump = Pump(target, self.capture, self.spill, self._listener)
+        prefix = self._prefixed(target, shared) if self._prefixed is not None else None
+        pump = Pump(target, self.capture, self.spill, self._listener, self.log, prefix)
         self._pumps.append(pump)
         return pump.writer
 
     @property
     def readers(self) -> list[int]:
         """Descriptors that the guardian must not keep open."""
-        return [pump.reader for pump in self._pumps]
+        log = [self.log.file] if self.log is not None else []
+        return [*[pump.reader for pump in self._pumps], *log]
 
     @property
     def is_captured(self) -> bool:

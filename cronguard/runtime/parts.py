@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from cronguard.core.events import Event
+    from cronguard.runtime.log import Log
     from cronguard.runtime.output import Capture
     from cronguard.runtime.spill import Spill
 else:
@@ -61,6 +62,7 @@ class Talk(Protocol):
     """Where the output of what runs goes, and what we say ourselves."""
 
     spill: Spill | None
+    log: Log | None
 
     @property
     def capture(self) -> Capture:

@@ -11,12 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.core.spec import Owner
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.log import Log
 
 
 def run_record(keeper: Keeper) -> str:
     """Return the encoded record as of now: of a run that starts, or of one that has ended."""
     run, owner, wall = keeper.run, keeper.claim.owner, keeper.wall
-    command = kept(keeper, redact.command(keeper.spec.command, _secrets(keeper)), again=True)
+    command = _command(keeper)
     tail = _tail(keeper)
     reason, tail_kept = kept(keeper, [run.reason, tail or ""])
     facts: dict[str, object] = {
@@ -35,6 +36,7 @@ def run_record(keeper: Keeper) -> str:
         "outcome": run.outcome or record.RUNNING,
         "reason": reason or None,
         "warnings": keeper.warnings or None,
+        "limits": (keeper.limits.in_force() or None) if keeper.limits is not None else None,
         "store": keeper.label,
         "version": __version__,
     }
@@ -47,6 +49,19 @@ def run_record(keeper: Keeper) -> str:
             facts["output_bytes"] = keeper.output.capture.total
             facts["output_tail"] = tail_kept
     return record.encode(record.complete(facts))
+
+
+def tell_log(keeper: Keeper, log: Log) -> None:
+    """Tell the log whose output it gets."""
+    owner = keeper.claim.owner
+    facts = keeper.spec.name, owner.run_id, redact.text(owner.host), owner.pid
+    from cronguard.core.logline import Told  # noqa: PLC0415  (only with a log)
+
+    log.tell(Told(*facts, _command(keeper)))
+
+
+def _command(keeper: Keeper) -> list[str]:
+    return kept(keeper, redact.command(keeper.spec.command, _secrets(keeper)), again=True)
 
 
 def kept(keeper: Keeper, texts: list[str], *, again: bool = False) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 
 from cronguard.core import durations, report
 from cronguard.core import record as records
@@ -57,12 +58,22 @@ def _usual(asked: dict[str, object], state: str) -> tuple[int, int] | None:
     except (OSError, ValueError, TypeError, LookupError):
         pass  # it is read anew
     usual = _look(asked)
+    with suppress(OSError):  # no room, or no right to: it is read anew then
+        _keep(path, json.dumps(usual))
+    return usual
+
+
+def _keep(path: str, text: str) -> None:
     make_private(os.path.dirname(path))
     unfinished = f"{path}.{os.getpid()}"
-    with open(unfinished, "w", encoding="ascii") as file:
-        json.dump(usual, file)
-    os.rename(unfinished, path)
-    return usual
+    try:
+        with open(unfinished, "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(unfinished, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
 
 
 def _look(asked: dict[str, object]) -> tuple[int, int] | None:

@@ -1,0 +1,36 @@
+"""Whole lines out of what comes in pieces, in bounded memory. For logs and prefixes."""
+
+from __future__ import annotations
+
+LONGEST = 1 << 16
+"""A line that is longer is cut."""
+
+
+class Lines:
+    """One stream. Give it what was said; it gives back what can be passed on."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def add(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take in *data*; return (whole lines with their ends, a piece of one that is too long).
+
+        The piece comes after the lines.
+        """
+        whole, newline, rest = data.rpartition(b"\n")
+        lines = b""
+        if newline:
+            lines = b"".join([*self._rest, whole, newline])
+            self._rest = []
+        if rest:
+            self._rest.append(rest)
+        if sum(map(len, self._rest)) <= LONGEST:
+            return lines, b""
+        return lines, self.end()
+
+    def end(self) -> bytes:
+        """Return the line that has no end so far, and forget it."""
+        rest, self._rest = b"".join(self._rest), []
+        return rest
