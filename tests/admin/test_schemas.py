@@ -82,6 +82,8 @@ RECORD = {
     "stragglers": NUMBER,
     "output_bytes": NUMBER,
     "output_tail": TEXT,
+    "warnings": maybe([{"at": str, "text": str}]),
+    "limits": maybe(Each((int, str))),
     "holder": (HOLDER, HOLDER_OF_LOCK, None),
     "store": TEXT,
     "version": TEXT,

@@ -462,7 +462,8 @@ INSTALL = f"`{sys.executable} -m pip install 'cronguard-supervisor[otel]'`"
 def without(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run *script* where neither package is there."""
     code = [sys.executable, "-c", WITHOUT + script, *words]
-    return subprocess.run(code, capture_output=True, text=True, check=False, timeout=60)
+    environ = {name: said for name, said in os.environ.items() if "CRONGUARD" not in name}
+    return subprocess.run(code, capture_output=True, text=True, timeout=60, env=environ)
 
 
 def test_where_the_package_is_missing_it_says_what_to_install() -> None:
