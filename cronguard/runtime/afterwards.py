@@ -119,6 +119,7 @@ def _tell_end(keeper: Keeper, teller: Teller) -> None:
     close, run = keeper.ended, keeper.run
     record = (close and close.record) or keeper.record()
     at = keeper.wall.at(run.ended_at or now_ms())
+    teller.released_at = None if run.released_at is None else keeper.wall.at(run.released_at)
     teller.tell_end(record, at, run.outcome or "", run.reason, run.slot)
 
 

@@ -65,6 +65,7 @@ class Teller:
         self.store = store
         self.secrets = secrets
         self.streak: int | None = None
+        self.released_at: int | None = None
         self.said: list[str] = []
         self._start: tuple[str, int] | None = None
         self._start_at: int | None = None
@@ -184,6 +185,7 @@ class Teller:
             to=to,
             config=self.config,
             warning=warning,
+            released_at=self.released_at if kind == "end" else None,
         )
 
     def _keep(self, text: str, at: int) -> bool:

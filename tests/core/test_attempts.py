@@ -275,6 +275,15 @@ def test_the_story_goes_as_told(
     assert {name: getattr(run, name) for name in end} == end
 
 
+def test_what_an_attempt_left_behind_is_no_stop_of_the_run() -> None:
+    """It is forgotten with the attempt: also where the run is stopped in the pause after it."""
+    steps: list[Step] = [*LEAVING, (200, DEAD, "rest, say attempt_failed")]
+    assert play(TWICE, LEAVING).stopping_at == 100
+    assert play(TWICE, steps).stopping_at is None
+    stopped: list[Step] = [*steps, (300, TERM, "say stopped_resting, disarm, close release")]
+    assert play(TWICE, stopped).stopping_at is None
+
+
 def test_pauses_are_doubled_up_to_ten_minutes_or_the_first() -> None:
     """Exponential, and bounded: a pause of days would hold the lock for nothing."""
     assert [pause_after(n, 10_000) for n in range(1, 9)] == [
