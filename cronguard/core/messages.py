@@ -303,6 +303,10 @@ def _log_failed(c: Context) -> str:
     return f"{c.job}: something is missing in its log {c.text('path')}: {c.text('why')}."
 
 
+def _log_stuck(c: Context) -> str:
+    return f"{c.job}: its log {c.text('path')} could not be begun anew: {c.text('why')}."
+
+
 def _record_kept_nowhere(c: Context) -> str:
     return f"{c.job}: the record of run {c.run} could not be kept on this host: {c.text('why')}."
 
@@ -396,6 +400,7 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _isolation_refused,
         _log_refused,
         _log_failed,
+        _log_stuck,
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,

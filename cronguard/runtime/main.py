@@ -252,7 +252,8 @@ def _output(
 
     log, prefixed, why = None, None, ""
     if spec.log:
-        from cronguard.runtime.log import Log, NoLog  # noqa: PLC0415  (only when asked for)
+        from cronguard.runtime.log import Log  # noqa: PLC0415  (only when asked for)
+        from cronguard.runtime.logfile import NoLog  # noqa: PLC0415
 
         try:
             log = Log(spec)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronguard.config import values
+from cronguard.core.words import size_text
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,12 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_a_duration_reads_back_as_it_was_written(ms: int) -> None:
     """What we show can be given back to us."""
     assert values.duration(values.duration_text(ms)) == ms
+
+
+@pytest.mark.parametrize("text", ["0", "1", "512", "1k", "64k", "10M", "3G", "1025"])
+def test_a_size_is_told_as_it_is_written(text: str) -> None:
+    """What a dry run shows can be given back to us."""
+    assert size_text(values.size(text)) == text
 
 
 @given(st.text(max_size=30))

@@ -68,6 +68,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "dead_man_refused": {"why": "resource temporarily unavailable"},
     "dead_man_required": {"why": "resource temporarily unavailable"},
     "isolation_refused": {"why": "this user may not write to /sys.\n  Run it as root"},
+    "log_stuck": {"why": "permission denied", "path": "/var/log/job.log"},
     "record_kept_nowhere": {"why": "no space left on device"},
     "records_set_aside": {"count": 2, "path": "/x/outbox/a.json.aside"},
     "spill_failed": {"why": "no space left on device"},
