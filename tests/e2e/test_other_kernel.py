@@ -35,6 +35,13 @@ cronguard() {{ {python} -m cronguard "$@"; }}
 echo THE-END
 halt -f
 """
+READ = """
+import json
+from cronguard.stores.open import open_history
+history = open_history("sqlite:///run/other/cronguard.db", "cg")
+print(json.dumps(history.runs("other", 1)[0]))
+history.close()
+"""
 GREEDY = "x = bytearray(300_000_000)"
 SPIN = "import time\\nend = time.monotonic() + 3\\nwhile time.monotonic() < end: pass"
 
@@ -154,18 +161,19 @@ def test_a_group_that_cannot_be_used_is_warned_of(place: Place) -> None:
         pytest.skip("an ordinary user can execute no Python here")
     script = f"""
 echo '+memory +cpu' > /sys/fs/cgroup/cgroup.subtree_control
-mkdir -m 777 /run/state
-setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {python} -m cronguard \\
+mkdir -m 700 /run/other; chown {NOBODY}:{NOBODY} /run/other
+other() {{ setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {python} "$@"; }}
+CRONGUARD_STATE_DIR=/run/other other -m cronguard \\
     run -n other --memory-max 64M --nice 3 -- sh -c 'nice; exit 7'
 echo status $?
-cronguard show other --json | tr -d '\\n'; echo
+other -c '{READ}'
 # Root has the kernel's own root group for that, where others may be as well.
 cronguard run -n own --cpu-quota 50% -- \\
     sh -c 'cat /sys/fs/cgroup$(sed s/0::// /proc/self/cgroup)/cpu.max'
 find /sys/fs/cgroup -mindepth 1 -type d
 """
     lines = boot(place, script)
-    assert "status 7" in lines, lines[-30:]
+    assert "status 7" in lines, "\n".join(lines[-30:])
     assert any("other: runs without --memory-max: no group can be used" in one for one in lines)
     [record] = objects(lines)
     assert record["limits"] == {"nice": 3, "unmet": ["memory_max_bytes"]}
