@@ -66,17 +66,17 @@ def spell(option: Option, value: object) -> str:
     """Return *value* as it would stand on the command line."""
     if option is opt.SIGNAL and isinstance(value, int):
         return signal_name(value)
-    if option.metavar == "SIZE" and isinstance(value, int):
-        return size_text(value) if value or option.default != "none" else "none"
     if isinstance(value, tuple):
         return ",".join([str(one) for one in value])
-    if option is opt.CPU_QUOTA:
-        return f"{value}%" if value else option.default
-    if value == "":
-        return option.default
+    if option is opt.CPU_QUOTA and value:
+        return f"{value}%"
+    if option.default == "none" and option.metavar in ("SIZE", "PERCENT") and not value:
+        return "none"
     if option.metavar == "N" and value is not None:
         return str(value)
-    if option in (opt.ONCE, opt.SCHEDULE, opt.LOCK, opt.REPORT, opt.REDACT) and not value:
+    if option.metavar == "SIZE" and isinstance(value, int):
+        return size_text(value)
+    if value == "" or (option is opt.ONCE and not value):
         return option.default
     if value is None:
         return "forever" if option is opt.WAIT else "none"

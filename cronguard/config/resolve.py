@@ -227,6 +227,8 @@ def _resolved(
     spec = JobSpec(name=name, command=command, store=settings.store(), **said)  # type: ignore[arg-type]
     _refuse_contradictions(spec, settings.sources)
     refuse_two_rules(settings)
+    if not spec.log:
+        _refuse_log_of_nothing(settings)
     return Resolved(spec, settings, auto_timeout=auto_timeout)
 
 
@@ -304,6 +306,22 @@ def _refuse_contradictions(spec: JobSpec, sources: dict[str, str]) -> None:
             f"{sources['min_replicas']}: the store is SQLite ({sources['store']}), which has no "
             "replicas; leave min_replicas out, or name a Redis server with --store"
         )
+
+
+def _refuse_log_of_nothing(settings: Settings) -> None:
+    """Refuse to say of a log how it is where there is none. Raises: ConfigError.
+
+    What stands in `[defaults]`, or in a variable, is for those jobs that have one; and `--log none`
+    leaves out that of a job's section for once.
+    """
+    is_unsaid = settings.raw(opt.LOG) is None
+    for option in (opt.LOG_FORMAT, opt.LOG_SIZE, opt.LOG_AGE, opt.LOG_KEEP):
+        in_job = settings.files is not None and settings.files.is_in_job(settings.job, option.name)
+        if option.name in settings.flags or (in_job and is_unsaid):
+            raise ConfigError(
+                f"{settings.sources[option.name]}: it says how the log is, and there is none; add "
+                "--log, or leave it out"
+            )
 
 
 def refuse_two_rules(settings: Settings) -> None:

@@ -188,12 +188,15 @@ def _status(word: str, text: str) -> int:
 
 
 PREFIX_FIELDS = ("job", "run_id", "host", "time", "stream")
+LONGEST_PREFIX = 200
 
 
 def prefix(text: str) -> str:
     """Return a text for before each line, with {fields}; nothing for `none`."""
     if text == "none":
         return ""
+    if len(text) > LONGEST_PREFIX:
+        raise ValueError(f"{shown(text)} is too long; write up to {LONGEST_PREFIX} characters")
     if not plain(text).replace("\t", "").isprintable():
         raise ValueError(f"{shown(text)} does not fit into a line; leave line ends out")
     for piece in text.split("{")[1:]:

@@ -117,6 +117,7 @@ class Attempts(Asking):
         self._note_attempt(now)
         pause = pause_after(self.attempt, self.spec.retry_delay)
         self.phase = RESTING
+        self.stopping_at = None
         self._rest_until = now + pause
         return [do.Rest(), self._say_failed("attempt_failed", pause=pause)]
 

@@ -8,6 +8,9 @@ or one JSON object a line: `{"time", "event": "begin", "job", "run_id", "host", 
 `{"time", "event": "end", "job", "run_id", "outcome", "reason", "exit_status", "duration_ms"}`, and
 `{"time", "stream", "job", "run_id", "message"}` for each line of the output; `"partial": true`
 where the line goes on in the next. A byte that is no UTF-8 is one of U+DC80 to U+DCFF there.
+
+A file that is begun within a run has `goes on here` (`"event": "continue"`) in its first line, so
+that each tells its age, and whose lines they are.
 """
 
 from __future__ import annotations
@@ -44,6 +47,13 @@ def begin(told: Told, at: int, *, as_json: bool) -> bytes:
         return _object({"time": records.utc(at), **facts, "command": told.command})
     words = printable(" ".join(told.command), _LONGEST)
     return _line(at, told, f"begins on {printable(told.host)}, pid {told.pid}: {words}")
+
+
+def goes_on(told: Told, at: int, *, as_json: bool) -> bytes:
+    """Return the line that a file begins with which is begun, or found, within a run."""
+    if as_json:
+        return _object({"time": records.utc(at), "event": "continue", **_whose(told)})
+    return _line(at, told, "goes on here")
 
 
 def end(

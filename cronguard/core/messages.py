@@ -213,7 +213,7 @@ def _oom_killed(c: Context) -> str:
 
 def _limits_refused(c: Context) -> str:
     why, _, remedy = str(c.facts.get("why", "")).partition("\n")
-    return f"{c.job}: not started: {printable(why)}.\n  {printable(remedy.strip())}."
+    return f"{c.job}: not started: {printable(why)}\n  {printable(remedy.strip())}."
 
 
 def _limits_unmet(c: Context) -> str:
@@ -306,6 +306,10 @@ def _log_failed(c: Context) -> str:
     return f"{c.job}: something is missing in its log {c.text('path')}: {c.text('why')}."
 
 
+def _log_stuck(c: Context) -> str:
+    return f"{c.job}: its log {c.text('path')} could not be begun anew: {c.text('why')}."
+
+
 def _record_kept_nowhere(c: Context) -> str:
     return f"{c.job}: the record of run {c.run} could not be kept on this host: {c.text('why')}."
 
@@ -335,6 +339,13 @@ def _name_shared(c: Context) -> str:
     return (
         f"{c.job}: different commands take turns under this name on this host, and so keep each "
         f"other from running.\n  Give each its own --name; `cronguard why {c.job}` shows which."
+    )
+
+
+def _notify_failed(c: Context) -> str:
+    return (
+        f"{c.job}: systemd cannot be told how the run stands: {c.text('why')} (NOTIFY_SOCKET).\n"
+        "  The run goes on; it is tried again now and then."
     )
 
 
@@ -392,11 +403,13 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _isolation_refused,
         _log_refused,
         _log_failed,
+        _log_stuck,
         _record_kept_nowhere,
         _records_set_aside,
         _spill_failed,
         _odd_rule,
         _name_shared,
+        _notify_failed,
         _redact_failed,
         _report_trouble,
         _tls_unverified,

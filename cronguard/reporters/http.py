@@ -77,6 +77,10 @@ class Answer:
         text = " ".join(text[:_SAID].split())
         return text if text.isprintable() and not text.startswith("<") else ""
 
+    def masked(self, text: str) -> str:
+        """Return *text*, which the server said, without what the request has of secrets."""
+        return _masked(text, self.secrets)
+
     @property
     def retry_after(self) -> float:
         """How many seconds the server asks us to wait for; 0 if it does not."""

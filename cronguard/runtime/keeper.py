@@ -411,9 +411,12 @@ class Keeper:
     def _closing(self, *, release: bool, forget_slot: bool) -> contract.Close:
         self.output.finish(DRAIN_MS)
         log, run = self.output.log, self.run
-        if log is not None and log.trouble:
-            log.is_told = True
-            self._warn(do.Warn("log_failed", {"why": log.trouble, "path": log.path}))
+        if log is not None and not log.is_told:
+            log.is_told = bool(log.trouble or log.stuck)
+            if log.trouble:
+                self._warn(do.Warn("log_failed", {"why": log.trouble, "path": log.path}))
+            if log.stuck:
+                self._warn(do.Warn("log_stuck", {"why": log.stuck, "path": log.path}))
         self.ended = contract.Close(
             self.record(),
             outcome=run.outcome or "",

@@ -50,19 +50,14 @@ class LimitGroup:
             self.home = ""
 
     def _settle_in(self, here: str, names: list[str]) -> bool:
-        own = f"{here}/{TOP}-{os.getpid()}-keeper"
+        self.unmet = _obstacle(here, names)
+        if self.unmet:
+            return False
         try:
-            missing = set(names) - set(_words(f"{here}/cgroup.controllers"))
-            if missing:
-                self.unmet = f"{here} has no controller for {' and '.join(sorted(missing))}"
-                return False
-            if not is_undivided(here):
-                _enable(here, names)
-            elif set(_words(f"{here}/cgroup.procs")) - {str(os.getpid())}:
-                self.unmet = f"others are in {here} as well, so it cannot be divided"
-                return False
+            if _is_undivided(here):
+                self._go_aside(here, f"{here}/{TOP}-{os.getpid()}-keeper", names)
             else:
-                self._go_aside(here, own, names)
+                _enable(here, names)
         except OSError as error:
             self.unmet = f"{here} cannot be divided ({os.strerror(error.errno or 0).lower()})"
             return False
@@ -78,15 +73,11 @@ class LimitGroup:
 
     def _settle_at_the_top(self, here: str, names: list[str]) -> bool:
         """Make, or find, the group of all jobs; for root."""
-        top = here
-        while os.path.exists(f"{os.path.dirname(top)}/cgroup.controllers"):
-            top = os.path.dirname(top)
-        if os.geteuid() != 0 or top == here:
+        top = _top(here)
+        if not _may_use_top(top, here):
             return False
         home = f"{top}/{TOP}"
         try:
-            if is_undivided(top) and _words(f"{top}/cgroup.procs"):
-                return False  # the top of a container, with processes in it
             _enable(top, names)
             os.makedirs(home, exist_ok=True)
             _enable(home, names)
@@ -138,7 +129,54 @@ class LimitGroup:
         _remove(own)
 
 
-def is_undivided(folder: str) -> bool:
+def prospects() -> str:
+    """Say why no group with limits of memory and time can be had here; "" if one can."""
+    names = ["memory", "cpu"]
+    here = own_cgroup()
+    if here is None:
+        return "this process is in no control group of version 2"
+    why = _obstacle(here, names)
+    top = _top(here)
+    if why and _may_use_top(top, here):
+        missing = _missing(top, names)
+        return f"{top} has no controller for {' and '.join(missing)}" if missing else ""
+    if not why and not os.access(here, os.W_OK):
+        return f"this user may not divide {here}"
+    return why
+
+
+def _obstacle(here: str, names: list[str]) -> str:
+    """Say why a group cannot be divided, as far as reading tells."""
+    try:
+        missing = _missing(here, names)
+        if missing:
+            return f"{here} has no controller for {' and '.join(missing)}"
+        others = set(_words(f"{here}/cgroup.procs")) - {str(os.getpid())}
+        if others and _is_undivided(here):
+            return f"others are in {here} as well, so it cannot be divided"
+    except OSError as error:
+        return f"{here} cannot be divided ({os.strerror(error.errno or 0).lower()})"
+    return ""
+
+
+def _missing(folder: str, names: list[str]) -> list[str]:
+    return sorted(set(names) - set(_words(f"{folder}/cgroup.controllers")))
+
+
+def _top(here: str) -> str:
+    """Return the group above all others that can be seen from here."""
+    above = os.path.dirname(here)
+    return _top(above) if os.path.exists(f"{above}/cgroup.controllers") else here
+
+
+def _may_use_top(top: str, here: str) -> bool:
+    """Tell whether root may divide it; that of a container often has processes in it."""
+    if os.geteuid() != 0 or top == here:
+        return False
+    return not (_is_undivided(top) and _words(f"{top}/cgroup.procs"))
+
+
+def _is_undivided(folder: str) -> bool:
     """Tell whether a group has to be without processes before it can give controllers out.
 
     The kernel's root group need not; nor one that gives them out already.

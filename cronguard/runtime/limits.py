@@ -84,7 +84,7 @@ class Limits:
                 asked = size_text(asked) if name == "rlimit_as" else asked
                 why = os.strerror(errno).lower()
                 return (
-                    f"--{name.replace('_', '-')} {asked} cannot be had: {why}\n  {_REMEDIES[name]}"
+                    f"--{name.replace('_', '-')} {asked} cannot be had: {why}.\n  {_REMEDIES[name]}"
                 )
         return ""
 

@@ -12,7 +12,7 @@ class Lines:
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._rest: list[bytes] = []
+        self._rest = bytearray()  # grows in place: a command may write byte by byte
 
     def add(self, data: bytes) -> tuple[bytes, bytes]:
         """Take in *data*; return (whole lines with their ends, a piece of one that is too long).
@@ -22,15 +22,14 @@ class Lines:
         whole, newline, rest = data.rpartition(b"\n")
         lines = b""
         if newline:
-            lines = b"".join([*self._rest, whole, newline])
-            self._rest = []
-        if rest:
-            self._rest.append(rest)
-        if sum(map(len, self._rest)) <= LONGEST:
+            lines = b"".join([self._rest, whole, newline])
+            self._rest = bytearray()
+        self._rest += rest
+        if len(self._rest) <= LONGEST:
             return lines, b""
         return lines, self.end()
 
     def end(self) -> bytes:
         """Return the line that has no end so far, and forget it."""
-        rest, self._rest = b"".join(self._rest), []
+        rest, self._rest = bytes(self._rest), bytearray()
         return rest

@@ -201,6 +201,8 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         notifier=_notifier(owner.run_id),
         limits=limits,
     )
+    if keeper.notifier is not None and resolved.debug:
+        keeper.notifier.say = keeper.say
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
         keeper.say(topic, {"successes": found.successes, "why": found.trouble})
@@ -250,7 +252,8 @@ def _output(
 
     log, prefixed, why = None, None, ""
     if spec.log:
-        from cronguard.runtime.log import Log, NoLog  # noqa: PLC0415  (only when asked for)
+        from cronguard.runtime.log import Log  # noqa: PLC0415  (only when asked for)
+        from cronguard.runtime.logfile import NoLog  # noqa: PLC0415
 
         try:
             log = Log(spec)

@@ -191,7 +191,11 @@ class Pump:
                 rest -= len(data)
             if self._log is not None:
                 self._log.add(self._target, data)
-            self._show(data if self._prefix is None else self._prefix.put(data))
+            if self._prefix is None:
+                self._show(data)
+            else:
+                for piece in self._prefix.put(data):
+                    self._show(piece)
 
     def _show(self, data: bytes) -> None:
         if self._spill is not None:

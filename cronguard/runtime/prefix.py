@@ -13,9 +13,11 @@ from cronguard.runtime.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cronguard.core.spec import JobSpec, Owner
+
+_AT_A_TIME = 1 << 13
 
 
 def maker(spec: JobSpec, owner: Owner) -> Callable[[int, bool], Prefix]:
@@ -43,12 +45,19 @@ class Prefix:
         self._lines = Lines() if whole else None
         self._is_at_start = True
 
-    def put(self, data: bytes) -> bytes:
-        """Return *data* with the prefix where lines begin."""
-        if self._lines is None:
-            return self._prefixed(data)
-        lines, piece = self._lines.add(data)
-        return self._prefixed(lines) + self._prefixed(piece)
+    def put(self, data: bytes) -> Iterator[bytes]:
+        """Return *data* with the prefix where lines begin, in pieces: it may be many times as much.
+
+        A piece ends where a line does, or *data*.
+        """
+        lines, piece = self._lines.add(data) if self._lines is not None else (data, b"")
+        at = 0
+        while at < len(lines):
+            end = lines.find(b"\n", at + _AT_A_TIME) + 1 or len(lines)
+            yield self._prefixed(lines[at:end])
+            at = end
+        if piece:
+            yield self._prefixed(piece)
 
     def end(self) -> bytes:
         """Return what was kept of a line without an end; it gets one, as another may write on."""

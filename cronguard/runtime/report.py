@@ -110,6 +110,8 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         return
     facts["started_at"] = record.utc(wall.at(run.started_at))
     facts["duration_ms"] = ended - run.started_at
+    if run.stopping_at is not None:
+        facts["stopping_at"] = record.utc(wall.at(run.stopping_at))
     if keeper.minder.used is not None:
         user_us, system_us, rss_kb = keeper.minder.used
         facts["cpu_user_ms"] = user_us // 1000

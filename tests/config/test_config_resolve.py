@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cronguard.admin import dry_run
+from cronguard.config import options as opt
 from cronguard.config import paths
 from cronguard.config.options import ConfigError
 from cronguard.config.resolve import NeedsClick, Resolved, default_name, from_argv, place
@@ -203,6 +204,8 @@ MESSAGES = [
     (["--retry-delay", "soon", "--", "y"], "not a duration"),
     (["--retries", "1", "--stragglers", "leave", "--", "y"], "contradict"),
     (["--dead-man", "required", "--on-lease-lost", "continue", "--", "y"], "contradict"),
+    (["--log-format", "json", "--", "y"], "--log-format: .* add --log"),
+    (["--log", "none", "--log-keep", "3", "--", "y"], "--log-keep: .* add --log"),
     (["-c", "/nope/x.toml", "--", "y"], "/nope/x.toml: cannot be read: No such file"),
 ]
 
@@ -215,6 +218,28 @@ def test_what_is_wrong_is_said_before_anything_starts(
     text = refused(argv, env)
     assert re.search(message, text), text
     assert text.isprintable()
+
+
+def test_a_dry_run_shows_each_default_as_it_is_written(env: Env) -> None:
+    """A size as a size, nothing as `none`: what it shows can be given back to it."""
+    rows = {name: value for name, value, _ in dry_run.rows(from_argv(["--", "true"], env))}
+    for option in opt.IN_SPEC:
+        assert rows[option.name] == option.default, option.name
+
+
+def test_how_a_log_is_may_be_said_for_all_jobs(env: Env) -> None:
+    """In [defaults], or a variable: a job without a log does not mind. In its section it does."""
+    toml(
+        env,
+        '[defaults]\nlog_keep = 3\n[jobs.x]\nlog = "/l/"\nlog_age = "1d"\n'
+        '[jobs.y]\nlog_age = "1d"\n',
+    )
+    env["CRONGUARD_LOG_FORMAT"] = "json"
+    assert from_argv(["-n", "z", "--", "true"], env).spec.log == ""
+    spec = from_argv(["-n", "x", "--", "true"], env).spec
+    assert (spec.log, spec.log_format, spec.log_keep) == ("/l/", "json", 3)
+    assert from_argv(["-n", "x", "--log", "none", "--", "true"], env).spec.log == ""
+    assert re.search(r"\[jobs\.y\]: .* add --log", refused(["-n", "y", "--", "true"], env))
 
 
 def test_a_bad_variable_is_named(env: Env) -> None:

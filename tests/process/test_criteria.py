@@ -311,7 +311,7 @@ def test_a_success_that_took_unusually_long_or_short_is_warned_of(local: Lab, di
     local.call(*arguments)  # what is usual is known for an hour
     assert diary.events()[2:] == ["success", "warning"]
     assert not diary.waiting()
-    kept = local.state / "usual" / "cg:job.json"
+    kept = local.state / "usual" / "cg@job"
     kept.unlink()
     kept.mkdir()  # it can be neither read nor written
     pretend(60_000)

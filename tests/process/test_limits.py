@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import NOBODY
-from tests.process.lab import Lab
+from tests.process.isolated import MODES, USERS, Held, held
+from tests.process.lab import Lab, until
 from tests.process.places import root, user_lab
 
 RUN = ("run", "-n", "job")
 WHO = "nice; ionice; ulimit -v"
+EACH = [(mode, who) for mode in MODES for who in USERS]
 CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
@@ -38,11 +41,44 @@ def ordinary() -> Iterator[Lab]:
         yield stack.enter_context(user_lab(NOBODY))
 
 
-def address_space(pid: int) -> list[str]:
-    """Return its soft and its hard limit."""
-    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    [line] = [line for line in limits if line.startswith("Max address space")]
-    return line.split()[3:5]
+@pytest.fixture(params=EACH, ids=[f"{mode}-{who}" for mode, who in EACH])
+def each_place(request: pytest.FixtureRequest) -> Iterator[Held]:
+    """Each isolation, for each kind of user."""
+    with held(*request.param) as found:
+        yield found
+
+
+def test_the_command_has_them_and_cronguard_has_not(each_place: Held) -> None:
+    """All that the command starts inherits them; keeper and guardian are as ever."""
+    place = each_place
+    lab = place.lab
+    say = "nice; ulimit -v; cut -d' ' -f19 /proc/self/stat"
+    if shutil.which("ionice"):
+        say += "; ionice"
+    arguments = ("--nice", "7", "--ionice", "idle", "--rlimit-as", "700M")
+    ended = place.call("-n", "job", *arguments, "--", "sh", "-c", say)
+    assert ended.returncode == 0, ended.stderr
+    said = ended.stdout.decode().split("\n")
+    assert said[:3] == ["7", str(700 << 10), "7"]
+    assert "idle" in said[3:4] or not shutil.which("ionice")
+    (record,) = lab.records("job")
+    assert record["limits"] == {"nice": 7, "ionice": "idle", "rlimit_as_bytes": 700 << 20}
+    run = place.ready("-n", "job", *arguments, "--", "sh", "-c", "echo ready; sleep 600")
+    for pid in (run.pid, lab.guardian_of(run.pid)):
+        assert os.getpriority(os.PRIO_PROCESS, pid) <= 0
+        text = Path(f"/proc/{pid}/limits").read_text()
+        (line,) = [one for one in text.splitlines() if one.startswith("Max address space")]
+        assert "unlimited" in line
+    run.terminate()
+    run.communicate(timeout=60)
+
+
+def test_too_little_room_is_the_commands_own_failure(local: Lab) -> None:
+    """It cannot allocate; its status is its own."""
+    command = local.python("x = bytearray(500_000_000)")
+    ended = local.call(*RUN, "--rlimit-as", "300M", "--", *command)
+    assert ended.returncode == 1
+    assert b"MemoryError" in ended.stderr
 
 
 @pytest.mark.parametrize("isolation", ["auto", "group"])
@@ -55,32 +91,6 @@ def test_the_command_has_its_limits(place: Lab, isolation: str) -> None:
     assert done.stdout.decode().splitlines() == ["7", "best-effort: prio 6", "2097152"] * 2
     [record] = place.records("job")
     assert record["limits"] == {"nice": 7, "ionice": "best-effort:6", "rlimit_as_bytes": 2 << 30}
-
-
-def test_the_keeper_and_the_guardian_have_none(place: Lab) -> None:
-    """They go on to guard a command that is last in every queue."""
-    run = place.start_ready(
-        *RUN, "--nice", "19", "--ionice", "idle", "--rlimit-as", "1G",
-        "--", "sh", "-c", "echo ready; echo $$; read line", stdin=-1,
-    )  # fmt: skip
-    assert run.stdout is not None
-    child = int(run.stdout.readline())
-    guardian = place.guardian_of(run.pid)
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    assert all(os.getpriority(os.PRIO_PROCESS, pid) <= usual for pid in (run.pid, guardian))
-    assert os.getpriority(os.PRIO_PROCESS, child) == 19
-    assert [address_space(pid) for pid in (run.pid, guardian)] == [address_space(os.getpid())] * 2
-    assert address_space(child) == [str(1 << 30)] * 2
-    run.communicate(b"\n", timeout=60)
-
-
-def test_a_space_of_its_own_has_its_limits(local: Lab) -> None:
-    """Also in a PID namespace: the command has them, whose first process is ours."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can surely make one")
-    options = ("--isolation", "pidns", "--nice", "7", "--rlimit-as", "2G")
-    done = local.call(*RUN, *options, "--", "sh", "-c", "nice; ulimit -v")
-    assert done.stdout.split() == [b"7", b"2097152"], done.stderr
 
 
 def test_variables_and_files_limit_as_well(local: Lab) -> None:
@@ -179,3 +189,22 @@ def test_a_run_without_such_a_group_goes_on_and_says_so(
     assert record["limits"] == {"nice": 4, "unmet": unmet}
     [warning] = json.loads(json.dumps(record["warnings"]))
     assert warning["text"].startswith(f"runs without {flags}: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--nice", ("20", "-21", "x", "", "1.5")),
+        ("--ionice", ("foo", "idle:3", "best-effort:8", "realtime:", "best-effort:44")),
+        ("--rlimit-as", ("0", "x", "-1")),
+        ("--memory-max", ("0", "50%")),
+        ("--cpu-quota", ("0", "0%", "%", "x", "-5%")),
+    ],
+)
+def test_what_makes_no_sense_is_refused(local: Lab, option: str, values: tuple[str, ...]) -> None:
+    """C1: with what to write."""
+    for value in values:
+        ended = local.call(*RUN, f"{option}={value}", "--", "true")
+        assert ended.returncode == 125, value
+        assert option.encode() in ended.stderr
+    until("nothing is left", lambda: not local.marked())

@@ -231,7 +231,7 @@ def test_each_line_gets_the_prefix(local: Lab) -> None:
     assert ended.stdout == b"> a\n"
 
 
-@pytest.mark.parametrize("text", ["{nobody}", "{job", "a\nb", ""])
+@pytest.mark.parametrize("text", ["{nobody}", "{job", "a\nb", "", "x" * 201])
 def test_a_prefix_that_cannot_be_is_refused(local: Lab, text: str) -> None:
     """C1: with what it may have."""
     ended = local.call(*RUN, "--prefix", text, "--", "true")

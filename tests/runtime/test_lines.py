@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cronguard.config.values import LONGEST_PREFIX
 from cronguard.core import logline
 from cronguard.runtime.lines import LONGEST, Lines
 from cronguard.runtime.prefix import Prefix
@@ -40,15 +42,31 @@ def test_a_line_without_end_takes_no_more_memory_than_its_bound() -> None:
     assert found + len(lines.end()) == 1_000_000
 
 
+def test_o2_a_line_that_comes_byte_by_byte_is_kept_as_its_bytes() -> None:
+    """O2: dots of progress take their bytes, and no list that is added up each time."""
+    lines = Lines()
+    tracemalloc.start()
+    for _ in range(60_000):
+        assert lines.add(b".") == (b"", b"")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200_000
+    assert lines.end() == b"." * 60_000
+
+
 def prefix(text: str, *, whole: bool = False, stream: int = 1) -> Prefix:
     return Prefix(text, stream, {"job": "j", "host": "h"}, lambda: 0, whole=whole)
+
+
+def put(one: Prefix, data: bytes) -> bytes:
+    return b"".join(one.put(data))
 
 
 @given(pieces=SAID, whole=st.booleans())
 def test_each_line_has_the_prefix_once(pieces: list[bytes], whole: bool) -> None:
     """However the output is cut, and also before a last line that has no end, or gets one."""
     one = prefix("> ", whole=whole)
-    said = b"".join([one.put(piece) for piece in pieces]) + one.end()
+    said = b"".join([put(one, piece) for piece in pieces]) + one.end()
     lines = b"".join(pieces).split(b"\n")
     last = lines.pop()
     end = b"\n" if whole else b""
@@ -59,15 +77,30 @@ def test_each_line_has_the_prefix_once(pieces: list[bytes], whole: bool) -> None
 
 def test_what_has_no_end_yet_is_shown_at_once_where_nobody_else_writes() -> None:
     """A question waits for its answer; where another stream may come between, it waits itself."""
-    assert prefix("> ").put(b"really? ") == b"> really? "
-    assert prefix("> ", whole=True).put(b"really? ") == b""
-    assert prefix("> ", whole=True).put(b"x" * (LONGEST + 1)).startswith(b"> xxx")
+    assert put(prefix("> "), b"really? ") == b"> really? "
+    assert put(prefix("> ", whole=True), b"really? ") == b""
+    assert put(prefix("> ", whole=True), b"x" * (LONGEST + 1)).startswith(b"> xxx")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_o1_prefixes_of_empty_lines_are_not_all_there_at_a_time(whole: bool) -> None:
+    """O1: of 65,536 lines, with the longest of prefixes."""
+    text = "p" * LONGEST_PREFIX
+    one, size = prefix(text, whole=whole), 0
+    tracemalloc.start()
+    for piece in one.put(b"\n" * 65_536):
+        assert piece.endswith(b"\n"), "what another stream writes comes between lines"
+        size += len(piece)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size == 65_536 * (len(text) + 1)
+    assert peak < 6_000_000
 
 
 def test_fields_are_filled_in() -> None:
     """Of the run, the stream, and the moment."""
     text = "{job}@{host} {stream} {time}: "
-    told = prefix(text, stream=2).put(b"x\n")
+    told = put(prefix(text, stream=2), b"x\n")
     assert told == b"j@h stderr 1970-01-01T00:00:00.000Z: x\n"
 
 
