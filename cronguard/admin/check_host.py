@@ -12,7 +12,7 @@ from cronguard.core.lease import LeaseTimes
 from cronguard.core.redact import mask_urls
 from cronguard.core.words import span
 from cronguard.reporters import spool
-from cronguard.runtime import limits, outbox, selftest
+from cronguard.runtime import limit_group, outbox, selftest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def kill_layers(dead_man: str, isolation: str) -> list[Finding]:
 
 def _group_limits() -> Finding:
     """Say whether memory and time of a run can be limited from here; few runs ask for it."""
-    why = limits.prospects()
+    why = limit_group.prospects()
     if why:
         text = f"--memory-max and --cpu-quota cannot be had, and such runs go on without: {why}"
         return Finding("limits", OK, text)

@@ -66,6 +66,7 @@ class Attempts(Asking):
         """Note why the attempt counts as failed; what its last processes say counts as well."""
         if isinstance(event, ev.Exited):
             self._fault = ""
+            self._is_own_limit = event.is_own_limit
             self._took = now - (self._attempt_at or now)
         if self._child is None or self._fault:
             return
@@ -137,7 +138,8 @@ class Attempts(Asking):
         self._note_attempt(now)
         done = super()._close_up(now, release=release, forget_slot=forget_slot)
         if self.outcome == record.FAILED and self.reason == OOM_KILLED:
-            return [self._say("oom_killed", limit=self.spec.memory_max), *done]
+            limit = self.spec.memory_max if self._is_own_limit else 0
+            return [self._say("oom_killed", limit=limit), *done]
         if not self._fault or self.reason != self._fault or self.spec.retries:
             return done
         return [self._say("counts_as_failed", status=self.exit_status, why=self._fault), *done]

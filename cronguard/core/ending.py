@@ -70,6 +70,7 @@ class Ending:
         self._child: tuple[int, int | None] | None = None
         self._child_why = ""
         self._fault = ""
+        self._is_own_limit = False
         self._took = 0
         self._warn_at: int | None = None
         self._lost = False

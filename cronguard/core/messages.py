@@ -204,7 +204,7 @@ def _counts_as_failed(c: Context) -> str:
 def _oom_killed(c: Context) -> str:
     limit = c.ms("limit")
     whose = f"--memory-max ({size_text(limit)})" if limit else "this host, or a group around it,"
-    todo = "Give it more with --memory-max, or" if limit else "Give it less to do at a time, or"
+    todo = "Give it more with --memory-max, or" if limit else "Find out who took it, or"
     return (
         f"{c.job}: killed by the kernel, as {whose} had no memory left.\n"
         f"  {todo} see what it was doing with `cronguard logs {c.run[:12]}`."
@@ -217,9 +217,12 @@ def _limits_refused(c: Context) -> str:
 
 
 def _limits_unmet(c: Context) -> str:
+    asked = [("--memory-max", c.spec.memory_max), ("--cpu-quota", c.spec.cpu_quota)]
+    flags = [flag for flag, value in asked if value]
+    it = "them" if len(flags) > 1 else "it"
     return (
-        f"{c.job}: runs without --memory-max and --cpu-quota: {c.text('why')} (run it as root, in "
-        "a unit with Delegate=yes, or leave them out)."
+        f"{c.job}: runs without {' and '.join(flags)}: {c.text('why')} (run it as root, in a unit "
+        f"with Delegate=yes, or leave {it} out)."
     )
 
 

@@ -16,7 +16,8 @@ that of the run's host has no name.
 "still running after 10m"}]`, the first and the last ones of many; null without any.
 
 `limits` is what it was limited to, of `nice`, `ionice`, `rlimit_as_bytes`, `memory_max_bytes` and
-`cpu_quota_percent`; null without any.
+`cpu_quota_percent`, and in `unmet` the names of those of them that could not be had; null without
+any.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def finish(keeper: Keeper) -> None:
     keeper.minder.dismiss()
     if keeper.criteria is not None:
         keeper.criteria.close()
-    if keeper.limits is not None:
-        keeper.limits.leave()
+    if keeper.limits is not None and keeper.limits.group is not None:
+        keeper.limits.group.leave()
     keeper.output.say_all(LAST_WORDS_MS)
     if teller is not None:
         _wait_for_teller(keeper, teller)

@@ -18,7 +18,7 @@ whatever it leaves behind, signals and kills. It outlives the keeper on purpose:
 
 Messages are datagrams (SEQPACKET). From the keeper: `spawn` with `again` or `once` (whether another
 may follow), `front` or `behind` (at the terminal) and the additions to the environment, `signal N`,
-`forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`, `oom COUNT`,
+`forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`, `oom WHOSE`,
 `exited STATUS LEFT USED`, `stopped N`, `stuck TEXT`, `dead USED`, where USED is what the run has
 used so far: user and system time in us, and the largest resident size in kB.
 
@@ -120,7 +120,7 @@ class Guardian:
 
         me, mine = os.getpid(), self.control.fileno()
         if self.hold.isolation != "group" or self.hold.cage:
-            self.cage = cage.Cage(lambda pid: is_below(pid, me), self.hold.cage, self.hold.limits)
+            self.cage = cage.Cage(lambda pid: is_below(pid, me), self.hold.cage, self.hold.group)
 
         while True:
             ready = self.poller.poll(self._pause())
@@ -306,11 +306,11 @@ class Guardian:
         return dead
 
     def _tell_oom(self) -> None:
-        """Say how many the kernel has killed for want of memory, where the group tells."""
+        """Say that the kernel has killed for want of memory, where the group tells."""
         if self.hold.cage and self.cage is not None and self.tree.leader_status:
-            count = self.cage.oom_kills()
-            if count:
-                self._tell(f"oom {count}")
+            whose = self.cage.oom()
+            if whose:
+                self._tell(f"oom {whose}")
 
     def _used(self) -> tuple[int, int, int]:
         """Return what all trees of this run have used."""

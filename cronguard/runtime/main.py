@@ -285,8 +285,8 @@ def _limits(spec: JobSpec) -> Limits | None:
     from cronguard.runtime.limits import Limits  # noqa: PLC0415  (only when asked for)
 
     limits = Limits(spec)
-    if limits.needs_group:
-        limits.settle()
+    if limits.group is not None:
+        limits.group.settle()
     return limits
 
 

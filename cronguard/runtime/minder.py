@@ -42,7 +42,7 @@ class Minder:
         self._command = command
         self.child = 0
         self.used = (0, 0, 0)
-        self._oom_kills = 0
+        self._oom = ""
         self._alive = True
         self._spawning = False
         self._killing_since: int | None = None
@@ -72,7 +72,7 @@ class Minder:
                 self._take_over()
                 heard.append(ev.GuardianDied())
             elif words and words[0][:4] == b"oom ":
-                self._oom_kills = int(words[0][4:])
+                self._oom = words[0][4:].decode()
             elif words:
                 self._heard_at = now
                 heard.append(self._understand(words[0].decode("utf-8", "replace").split(" ")))
@@ -99,8 +99,10 @@ class Minder:
                 return ev.NotSpawned(*explain(int(errno), self._command))
             case ["exited", status, left, *used]:
                 self._note_used(used)
-                kills, self._oom_kills = self._oom_kills, 0
-                return ev.Exited(int(status), int(left), OOM_KILLED if kills else "")
+                whose, self._oom = self._oom, ""
+                exited = ev.Exited(int(status), int(left), OOM_KILLED if whose else "")
+                exited.is_own_limit = whose == "own"
+                return exited
             case ["stopped", signum]:
                 return ev.Suspended(int(signum))
             case ["dead", *used]:
@@ -118,7 +120,7 @@ class Minder:
             from cronguard.runtime.cage import Cage  # noqa: PLC0415  (when a guardian was killed)
 
             me = os.getpid()
-            self._orphans.cage = Cage(lambda pid: is_below(pid, me), hold.cage, hold.limits)
+            self._orphans.cage = Cage(lambda pid: is_below(pid, me), hold.cage, hold.group)
         if hold.cage and self._orphans.cage is not None:
             self._orphans.cage.adopt()
             self._orphans.cage_after = 0

@@ -36,7 +36,7 @@ def run_record(keeper: Keeper) -> str:
         "outcome": run.outcome or record.RUNNING,
         "reason": reason or None,
         "warnings": keeper.warnings or None,
-        "limits": (keeper.limits.in_force() or None) if keeper.limits is not None else None,
+        "limits": _limits(keeper),
         "store": keeper.label,
         "version": __version__,
     }
@@ -58,6 +58,13 @@ def tell_log(keeper: Keeper, log: Log) -> None:
     from cronguard.core.logline import Told  # noqa: PLC0415  (only with a log)
 
     log.tell(Told(*facts, _command(keeper)))
+
+
+def _limits(keeper: Keeper) -> dict[str, object] | None:
+    """Return what the command is limited to; nothing of one that was never started."""
+    if keeper.limits is None or (keeper.run.outcome and keeper.run.started_at is None):
+        return None
+    return keeper.limits.in_force()
 
 
 def _command(keeper: Keeper) -> list[str]:

@@ -36,7 +36,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "log_refused": {"why": "permission denied"},
     "log_failed": {"why": "no space left on device", "path": "/var/log/job.log"},
     "oom_killed": {"limit": 64 << 20},
-    "limits_refused": {"why": "--nice may not be set so here.\n  It takes root"},
+    "limits_refused": {"why": "--nice -5 cannot be had: permission denied.\n  It takes root"},
     "limits_unmet": {"why": "others are in /sys/fs/cgroup as well"},
     "counts_as_failed": {"status": 123, "why": "it wrote to stderr (--fail-on-stderr)"},
     "still_running": {"since": 600_000},

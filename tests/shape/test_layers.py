@@ -26,7 +26,7 @@ EXCEPTIONS = {
     ("cronguard.runtime.main", "cronguard.admin.cli"),
     ("cronguard.runtime.main", "cronguard.admin.dry_run"),
 }
-SHARED_FACTS = ("proof", "identity", "limits", "selftest", "outbox", "child")
+SHARED_FACTS = ("proof", "identity", "limit_group", "selftest", "outbox", "child")
 """What of the runtime the cold side may ask: who lives here, what this host can do, how to exec."""
 MAY_KILL = {"reporters/programs.py"}
 """It starts what a report is told to: in a process of its own, when the run is over."""
