@@ -37,7 +37,8 @@ def tell() -> None:
     from cronguard.reporters.process import main as tell_all  # noqa: PLC0415
     from cronguard.runtime.handed import take  # noqa: PLC0415
 
-    _leave(tell_all(sys.argv[1:], *take(sys.argv[1])))
+    handed = take(sys.argv[1])
+    _leave(tell_all(sys.argv[1:], handed.unkept, handed.said, handed.ask))
 
 
 def _leave(status: int) -> None:

@@ -59,10 +59,14 @@ def _reporters(files: Files) -> list[Problem]:
     for job, name in pairs:
         _, source = files.find(job, opt.REPORT.name) or ("", "")
         try:
-            of_job([name], source, files, job)
+            kind = of_job([name], source, files, job)[name].kind
         except ConfigError as error:
             where, _, text = str(error).partition(": ")
             found.append((where, text))
+            continue
+        lacks = kind.lacks() if kind is not None else ""
+        if lacks:
+            found.append((f"reporter {name}", lacks))
     return found
 
 

@@ -12,7 +12,7 @@ from cronguard.core.lease import LeaseTimes
 from cronguard.core.redact import mask_urls
 from cronguard.core.words import span
 from cronguard.reporters import spool
-from cronguard.runtime import outbox, selftest
+from cronguard.runtime import limit_group, outbox, selftest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,7 +225,17 @@ def kill_layers(dead_man: str, isolation: str) -> list[Finding]:
     except OSError as error:
         text = f"the self-test could not be run: {render.word(_words(error))}"
         return [Finding("self-test", WARNING, text, "run it again when the host is less busy")]
-    return [*[_layer(one, dead_man) for one in found], _isolation(found, isolation)]
+    layers = [_layer(one, dead_man) for one in found]
+    return [*layers, _isolation(found, isolation), _group_limits()]
+
+
+def _group_limits() -> Finding:
+    """Say whether memory and time of a run can be limited from here; few runs ask for it."""
+    why = limit_group.prospects()
+    if why:
+        text = f"--memory-max and --cpu-quota cannot be had, and such runs go on without: {why}"
+        return Finding("limits", OK, text)
+    return Finding("limits", OK, "--memory-max and --cpu-quota can be had")
 
 
 def _isolation(found: list[selftest.Finding], isolation: str) -> Finding:

@@ -7,10 +7,10 @@ import sys
 
 from cronguard.config import options as opt
 from cronguard.config.store import mask
-from cronguard.config.values import duration_text, signal_name, size_text
+from cronguard.config.values import duration_text, signal_name
 from cronguard.core import redact
 from cronguard.core.exits import DONE
-from cronguard.core.words import printable
+from cronguard.core.words import printable, size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def spell(option: Option, value: object) -> str:
         return signal_name(value)
     if isinstance(value, tuple):
         return ",".join([str(one) for one in value])
-    if option.metavar == "N":
+    if option is opt.CPU_QUOTA and value:
+        return f"{value}%"
+    if option.default == "none" and option.metavar in ("SIZE", "PERCENT") and not value:
+        return "none"
+    if option.metavar == "N" and value is not None:
         return str(value)
     if option.metavar == "SIZE" and isinstance(value, int):
         return size_text(value)

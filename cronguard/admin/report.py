@@ -148,7 +148,7 @@ def test(*, name: str, event: str, job: str, config: tuple[str, ...], as_json: b
     It counts there as a run of the job `cronguard-test`, unless --job says another.
     """
     from cronguard.reporters import sample  # noqa: PLC0415 - as above
-    from cronguard.reporters.contract import Never, NotNow  # noqa: PLC0415
+    from cronguard.reporters.contract import Never, NotNow, Told  # noqa: PLC0415
     from cronguard.reporters.lines import Lines  # noqa: PLC0415
 
     job = job or sample.JOB
@@ -161,24 +161,32 @@ def test(*, name: str, event: str, job: str, config: tuple[str, ...], as_json: b
     lines = Lines(config[-1] if config else os.environ.get(opt.CONFIG.variable), os.environ)
     line = lines.of(job, [name])[0][name]
     begun = time.monotonic()
-    why = ""
+    why = remark = ""
     try:
         with redirect_stdout(sys.stderr):  # what a reporter of another package prints
             line.make().tell(sample.report(event, job, namespace, wall_now()), line.timeout)
+    except Told as said:
+        remark = str(said)
     except (NotNow, Never) as error:
         why = str(error)
     except Exception as error:  # noqa: BLE001 - another's code
         why = f"{type(error).__name__}: {error}"
-    why = printable(redact.text(why, tuple(lines.secrets)), 500)
+    why, remark = (printable(redact.text(one, tuple(lines.secrets)), 500) for one in (why, remark))
     if as_json:
         spent = round((time.monotonic() - begun) * 1000)
         say_json(
-            {"reporter": name, "event": event, "told": not why, "why": why or None, "ms": spent}
+            {
+                "reporter": name,
+                "event": event,
+                "told": not why,
+                "why": why or remark or None,
+                "ms": spent,
+            }
         )
     elif why:
         say_error(f"{name}: not told: {why}.", exits.NO)
     else:
-        say(f"{name}: told of a {event} of {job}.")
+        say(f"{name}: told of a {event} of {job}." + (f" {remark}." if remark else ""))
     return exits.NO if why else exits.DONE
 
 

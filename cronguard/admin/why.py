@@ -68,6 +68,10 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
         "failed: cronguard's guardian process was killed, and the run with it",
         "Look for the OOM killer, or a careless `kill`, in the kernel's log of {host}.",
     ),
+    (rec.FAILED, "oom_killed"): (
+        "failed: the kernel of {host} killed it for want of memory (--memory-max, or the host's)",
+        "Give it more with --memory-max, or less to do at a time. " + _LOGS,
+    ),
     (rec.FAILED, "child_lost"): (
         "failed: the command's process vanished without an exit status",
         "Look in the kernel's log of {host}.",
@@ -121,6 +125,10 @@ EXPLAINED: dict[tuple[str, str], tuple[str, str]] = {
     (rec.NOT_STARTED, "isolation_refused"): (
         "was not started: {host} cannot hold it as --isolation asks",
         "See what it can with `cronguard doctor` there, or leave it to --isolation auto.",
+    ),
+    (rec.NOT_STARTED, "limits_refused"): (
+        "was not started: its user on {host} may not have --nice, --ionice or --rlimit-as as asked",
+        "Run it as root, or ask for less.",
     ),
     (rec.NOT_STARTED, "log_refused"): (
         "was not started: its log (--log) could not be opened on {host}",

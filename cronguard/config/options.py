@@ -214,6 +214,28 @@ ISOLATION = Option(
     "numbers are small, mounts are its own, and an ordinary user cannot become another (sudo). "
     "auto: a control group where one can be made, if the walk does not do.",
 )  # fmt: skip
+NICE = Option(
+    "nice", "--nice", "N", values.nice, "none",
+    "The command's priority, from -20 (first) to 19 (last).",
+)  # fmt: skip
+IONICE = Option(
+    "ionice", "--ionice", "CLASS[:LEVEL]", values.ionice, "none",
+    "Its priority at disks: idle, best-effort:0 to 7, or realtime:0 to 7.",
+)  # fmt: skip
+RLIMIT_AS = Option(
+    "rlimit_as", "--rlimit-as", "SIZE", values.most, "none",
+    "How much address space each of its processes may have (RLIMIT_AS).",
+)  # fmt: skip
+MEMORY_MAX = Option(
+    "memory_max", "--memory-max", "SIZE", values.most, "none",
+    "How much memory the whole tree may have, where a control group (v2) can be had; the kernel "
+    "kills it when it wants more.",
+)  # fmt: skip
+CPU_QUOTA = Option(
+    "cpu_quota", "--cpu-quota", "PERCENT", values.percent, "none",
+    "How much processor time the whole tree may have, where a control group (v2) can be had: 50% "
+    "of one, 200% is two.",
+)  # fmt: skip
 SKIP_EXIT_CODE = Option(
     "skip_exit_code", "-E --skip-exit-code", "N", values.skip_status, "0",
     "The exit status when the run is skipped.",
@@ -322,6 +344,7 @@ OPTIONS = (
     NAME, STORE, STORE_FILE, PASSWORD_FILE, NAMESPACE, TIMEOUT, KILL_AFTER, SIGNAL, TTL, WAIT,
     REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY,
     ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION,
+    NICE, IONICE, RLIMIT_AS, MEMORY_MAX, CPU_QUOTA,
     SKIP_EXIT_CODE, SUCCESS_EXIT_STATUS, FAIL_ON_OUTPUT, FAIL_ON_STDERR, MIN_RUNTIME, WARN_AFTER,
     QUIET, TAIL_BYTES, PREFIX, LOG, LOG_FORMAT, LOG_SIZE, LOG_AGE, LOG_KEEP,
     REPORT, NO_REPORT, REPORT_TIMEOUT, REDACT, SHELL, CONFIG, DRY_RUN, DEBUG,
@@ -331,6 +354,7 @@ IN_SPEC = (
     FORCE_SLOT, MIN_HOLD, JITTER, RETRIES, RETRY_DELAY, ON_STORE_ERROR, STORE_TIMEOUT,
     MIN_REPLICAS, ON_LEASE_LOST, STRAGGLERS, DEAD_MAN, ISOLATION, SKIP_EXIT_CODE, QUIET,
     REPORT, REPORT_TIMEOUT, REDACT, SUCCESS_EXIT_STATUS, FAIL_ON_OUTPUT, FAIL_ON_STDERR,
+    NICE, IONICE, RLIMIT_AS, MEMORY_MAX, CPU_QUOTA,
     MIN_RUNTIME, WARN_AFTER, TAIL_BYTES, PREFIX, LOG, LOG_FORMAT, LOG_SIZE, LOG_AGE, LOG_KEEP,
 )  # fmt: skip
 """What goes into the JobSpec under its own name."""

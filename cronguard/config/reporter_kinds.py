@@ -8,6 +8,7 @@ from __future__ import annotations
 from cronguard.config import reporter_command as command
 from cronguard.config import reporter_healthchecks as healthchecks
 from cronguard.config import reporter_mail as mail
+from cronguard.config import reporter_otlp as otlp
 from cronguard.config import reporter_sentry as sentry
 from cronguard.config import reporter_syslog as syslog
 from cronguard.config import reporter_webhook as webhook
@@ -30,6 +31,8 @@ from cronguard.core.telling import FAILURE, MISSED, RECOVERY, SKIP, START, STOP,
 ALL = (START, SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING)
 """Of who knows by itself which runs are missing."""
 ENDS = (SUCCESS, RECOVERY, FAILURE, STOP, SKIP, WARNING, MISSED)
+TRACES = (SUCCESS, RECOVERY, FAILURE, STOP, SKIP)
+"""Of who shows how runs went, warnings among it."""
 ALERTS = (FAILURE, RECOVERY, MISSED)
 
 COMMON = (
@@ -84,6 +87,11 @@ KINDS: dict[str, Kind] = {
     "syslog": Kind(
         ENDS,
         syslog.SETTINGS,
+    ),
+    "otlp": Kind(
+        TRACES,
+        (*otlp.SETTINGS, *HTTP),
+        otlp.lacks,
     ),
     "command": Kind(
         command.hooked,

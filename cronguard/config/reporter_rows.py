@@ -45,18 +45,21 @@ class Setting:
 class Kind:
     """A type of reporter: its settings beyond the common ones, and what it hears unless told.
 
-    `on` may be a function: of the settings that were read.
+    `on` may be a function: of the settings that were read · `lacks` says what is not installed here
+    that it needs, and what to do; "" if nothing.
     """
 
-    __slots__ = ("on", "settings")
+    __slots__ = ("lacks", "on", "settings")
 
     def __init__(
         self,
         on: tuple[str, ...] | Callable[[Mapping[str, object]], tuple[str, ...]],
         settings: tuple[Setting, ...],
+        lacks: Callable[[], str] = str,
     ) -> None:
         self.on = on
         self.settings = settings
+        self.lacks = lacks
 
 
 # -- readers of TOML values ------------------------------------------------------------------------

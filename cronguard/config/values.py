@@ -133,14 +133,6 @@ def size(text: str) -> int:
     return int(number) * _SIZES[unit]
 
 
-def size_text(number: int) -> str:
-    """Return bytes as a user writes them: `64k`, `10M`, `0`."""
-    for unit, scale in (("G", 1 << 30), ("M", 1 << 20), ("k", 1 << 10)):
-        if number and number % scale == 0:
-            return f"{number // scale}{unit}"
-    return str(number)
-
-
 def signum(text: str) -> int:
     """Return the number of `TERM`, `SIGTERM` or `15`."""
     if 0 < len(text) < 4 and _DIGITS.issuperset(text):
@@ -218,6 +210,49 @@ def prefix(text: str) -> str:
 def path(text: str) -> str:
     """Return a path; nothing for `none`."""
     return "" if text == "none" else plain(text)
+
+
+def nice(text: str) -> int | None:
+    """Return a priority from -20 (first) to 19; None for `none`."""
+    if text == "none":
+        return None
+    digits = text.removeprefix("-")
+    number = int(text) if 0 < len(digits) < 3 and _DIGITS.issuperset(digits) else 99
+    if not -20 <= number <= 19:
+        raise ValueError(f"{shown(text)} is no priority; write one from -20 (first) to 19 (last)")
+    return number
+
+
+def ionice(text: str) -> str:
+    """Return `idle`, `best-effort:4`, `realtime:0` as it is; nothing for `none`."""
+    name, colon, level = text.partition(":")
+    is_level = len(level) == 1 and level in "01234567"
+    if text == "none":
+        return ""
+    if (text != "idle" and name not in ("best-effort", "realtime")) or (colon and not is_level):
+        raise ValueError(
+            f"{shown(text)} is no class; write idle, best-effort:0 to 7, or realtime:0"
+        )
+    return text
+
+
+def most(text: str) -> int:
+    """Return a size that is not zero; 0 for `none`."""
+    number = 0 if text == "none" else size(text)
+    if not number and text != "none":
+        raise ValueError(f"{shown(text)} leaves no room at all; write a size, or none")
+    return number
+
+
+def percent(text: str) -> int:
+    """Return the number in `150%`; 0 for `none`."""
+    if text == "none":
+        return 0
+    digits = text.removesuffix("%")
+    number = int(digits) if 0 < len(digits) < 6 and _DIGITS.issuperset(digits) else 0
+    if not number:
+        raise ValueError(f"{shown(text)} is no share of a processor; write it as 50% or 150%")
+    return number
 
 
 MOST_TAIL = 256 << 10

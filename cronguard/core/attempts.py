@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cronguard.core.events import Event
     from cronguard.core.spec import Owner
 
+OOM_KILLED = "oom_killed"
+"""The record's reason where the kernel has killed what ran for want of memory."""
 LONGEST_PAUSE_MS = 600_000
 """No pause grows beyond this, unless --retry-delay itself is longer."""
 
@@ -64,6 +66,7 @@ class Attempts(Asking):
         """Note why the attempt counts as failed; what its last processes say counts as well."""
         if isinstance(event, ev.Exited):
             self._fault = ""
+            self._is_own_limit = event.is_own_limit
             self._took = now - (self._attempt_at or now)
         if self._child is None or self._fault:
             return
@@ -99,7 +102,12 @@ class Attempts(Asking):
         if self._may_try_again(now):
             return self._rest(now)
         self._end_by_child()
-        is_childs = self.outcome == record.FAILED and self.reason in ("", "unguarded", self._fault)
+        is_childs = self.outcome == record.FAILED and self.reason in (
+            "",
+            "unguarded",
+            OOM_KILLED,
+            self._fault,
+        )
         if not self.spec.retries or not is_childs or self._child is None:
             return self._close_up(now, release=True)
         why = self._against(now) if self.attempt <= self.spec.retries else ""
@@ -109,6 +117,7 @@ class Attempts(Asking):
         self._note_attempt(now)
         pause = pause_after(self.attempt, self.spec.retry_delay)
         self.phase = RESTING
+        self.stopping_at = None
         self._rest_until = now + pause
         return [do.Rest(), self._say_failed("attempt_failed", pause=pause)]
 
@@ -128,6 +137,9 @@ class Attempts(Asking):
     def _close_up(self, now: int, *, release: bool, forget_slot: bool = False) -> list[Action]:
         self._note_attempt(now)
         done = super()._close_up(now, release=release, forget_slot=forget_slot)
+        if self.outcome == record.FAILED and self.reason == OOM_KILLED:
+            limit = self.spec.memory_max if self._is_own_limit else 0
+            return [self._say("oom_killed", limit=limit), *done]
         if not self._fault or self.reason != self._fault or self.spec.retries:
             return done
         return [self._say("counts_as_failed", status=self.exit_status, why=self._fault), *done]

@@ -52,7 +52,9 @@ class Ending:
         self.lease: Holding | None = None
         self.begun_at = 0
         self.started_at: int | None = None
+        self.stopping_at: int | None = None
         self.ended_at: int | None = None
+        self.released_at: int | None = None
         self.outcome: str | None = None
         self.reason = ""
         self.exit_status = exits.OWN_FAILURE
@@ -68,6 +70,7 @@ class Ending:
         self._child: tuple[int, int | None] | None = None
         self._child_why = ""
         self._fault = ""
+        self._is_own_limit = False
         self._took = 0
         self._warn_at: int | None = None
         self._lost = False
@@ -92,11 +95,22 @@ class Ending:
 
     def step(self, event: Event, now: int) -> list[Action]:
         """Take in *event* at *now*, and return what to do, in order."""
-        return self.table[self.phase][type(event)](self, event, now)
+        done = self.table[self.phase][type(event)](self, event, now)
+        if self.stopping_at is None and self.phase in (STOPPING, KILLING):
+            self.stopping_at = now
+        return done
 
     def grace_left(self, now: int) -> int:
         """Return how many ms are left of the grace, while the run is being stopped."""
         return max(self._grace_until - now, 0)
+
+    def is_delayed(self) -> bool:
+        """Tell whether the run waits before it asks for the lock at all (--jitter)."""
+        return self.phase == WAITING and self._store_until is None and not self._queued
+
+    def store_trouble(self) -> str:
+        """Return why a store that is asked for the lock does not answer; nothing if it does."""
+        return self._why if self._trouble and self.phase in (WAITING, ASKING) else ""
 
     def _keeps_on_losing(self) -> bool:
         return self.spec.on_lease_lost == "continue"
@@ -170,8 +184,10 @@ class Ending:
         why = self._why or f"no answer within {CLOSING_MS / 1000:g}s"
         return [self._say("not_closed", why=why), *self._spool_and_exit(now)]
 
-    def _closed(self, _event: Event, _now: int) -> list[Action]:
+    def _closed(self, _event: Event, now: int) -> list[Action]:
         self.phase = DONE
+        if self.lease is not None and self._close is not None and self._close.release:
+            self.released_at = now
         return [do.Exit(self.exit_status)]
 
     def _spool_and_exit(self, now: int) -> list[Action]:

@@ -199,13 +199,14 @@ class Exited(Event):
     """The child ended with this wait(2) status, and left so many processes behind.
 
     `why` is the record's reason where more than the status is known · `said` what is at fault with
-    its output so far.
+    its output so far · `is_own_limit` whether it was killed for --memory-max, and not for others'.
     """
 
-    __slots__ = ("left", "said", "status", "why")
+    __slots__ = ("is_own_limit", "left", "said", "status", "why")
 
     def __init__(self, status: int, left: int, why: str = "") -> None:
         self.said = ""
+        self.is_own_limit = False
         self.status = status
         self.left = left
         self.why = why

@@ -9,7 +9,7 @@ from __future__ import annotations
 from cronguard.core import lease, lease_messages
 from cronguard.core.durations import ENOUGH_RUNS
 from cronguard.core.spec import REPLACED_BY
-from cronguard.core.words import Context, printable, signal_name, span
+from cronguard.core.words import Context, printable, signal_name, size_text, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,6 +201,31 @@ def _counts_as_failed(c: Context) -> str:
     return f"{c.job}: counts as failed (exit status {c.ms('status')}): {c.text('why')}."
 
 
+def _oom_killed(c: Context) -> str:
+    limit = c.ms("limit")
+    whose = f"--memory-max ({size_text(limit)})" if limit else "this host, or a group around it,"
+    todo = "Give it more with --memory-max, or" if limit else "Find out who took it, or"
+    return (
+        f"{c.job}: killed by the kernel, as {whose} had no memory left.\n"
+        f"  {todo} see what it was doing with `cronguard logs {c.run[:12]}`."
+    )
+
+
+def _limits_refused(c: Context) -> str:
+    why, _, remedy = str(c.facts.get("why", "")).partition("\n")
+    return f"{c.job}: not started: {printable(why)}\n  {printable(remedy.strip())}."
+
+
+def _limits_unmet(c: Context) -> str:
+    asked = [("--memory-max", c.spec.memory_max), ("--cpu-quota", c.spec.cpu_quota)]
+    flags = [flag for flag, value in asked if value]
+    it = "them" if len(flags) > 1 else "it"
+    return (
+        f"{c.job}: runs without {' and '.join(flags)}: {c.text('why')} (run it as root, in a unit "
+        f"with Delegate=yes, or leave {it} out)."
+    )
+
+
 def _still_running(c: Context) -> str:
     return f"{c.job}: still running after {span(c.ms('since'))} (--warn-after); it goes on."
 
@@ -317,6 +342,13 @@ def _name_shared(c: Context) -> str:
     )
 
 
+def _notify_failed(c: Context) -> str:
+    return (
+        f"{c.job}: systemd cannot be told how the run stands: {c.text('why')} (NOTIFY_SOCKET).\n"
+        "  The run goes on; it is tried again now and then."
+    )
+
+
 def _redact_failed(c: Context) -> str:
     return (
         f"{c.job}: a text is not in the record, as redact could not be done on it: "
@@ -355,6 +387,9 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _auto_timeout_few,
         _auto_timeout_unknown,
         _counts_as_failed,
+        _oom_killed,
+        _limits_refused,
+        _limits_unmet,
         _still_running,
         _attempt_failed,
         _attempts_failed,
@@ -374,6 +409,7 @@ TOPICS: dict[str, Callable[[Context], str]] = lease_messages.TOPICS | {
         _spill_failed,
         _odd_rule,
         _name_shared,
+        _notify_failed,
         _redact_failed,
         _report_trouble,
         _tls_unverified,

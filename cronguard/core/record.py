@@ -10,8 +10,14 @@ missing: `{"once_ms": 300000, "cron": null, "tz": null}` with a period, `{"once_
 "30 2 * * *", "tz": "Europe/Berlin"}` with a schedule, null with neither. The zone is `local` where
 that of the run's host has no name.
 
+`stopping_at` is when the stop of what was left of the command began, if it was stopped.
+
 `warnings` is what was odd about a run that went on: `[{"at": "2026-01-31T23:59:59.123Z", "text":
 "still running after 10m"}]`, the first and the last ones of many; null without any.
+
+`limits` is what it was limited to, of `nice`, `ionice`, `rlimit_as_bytes`, `memory_max_bytes` and
+`cpu_quota_percent`, and in `unmet` the names of those of them that could not be had; null without
+any.
 """
 
 from __future__ import annotations
@@ -65,6 +71,7 @@ FIELDS = (
     "timeout_ms",
     "queued_at",
     "started_at",
+    "stopping_at",
     "ended_at",
     "wait_ms",
     "duration_ms",
@@ -83,6 +90,7 @@ FIELDS = (
     "output_bytes",
     "output_tail",
     "warnings",
+    "limits",
     "holder",
     "store",
     "version",

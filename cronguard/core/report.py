@@ -1,10 +1,13 @@
 """A report: what is told of a run, as it waits on this host for its reporters. JSON, schema 1.
 
     {"schema": 1, "run_id": "…", "job": "…", "namespace": "cg", "kind": "end", "streak": 0,
-     "at": 1767225600000, "to": ["slack"], "config": null, "warning": null, "record": {…}}
+     "at": 1767225600000, "to": ["slack"], "config": null, "warning": null, "released_at": null,
+     "record": {…}}
 
 `kind` is one of KINDS · `at` when it was written, in ms since the epoch · `to` which
-reporters have not been told yet · `config` the --config of the run · `record` as in core/record.py.
+reporters have not been told yet · `config` the --config of the run · `released_at` when the lock
+had been given back, which the record, that goes with it, cannot tell · `record` as in
+core/record.py.
 
 A file each, in a folder for the job; the names sort in the order in which they are to be told.
 """
@@ -33,6 +36,7 @@ def encode(
     to: list[str],
     config: str | None,
     warning: str | None = None,
+    released_at: int | None = None,
 ) -> str:
     """Return a report with this encoded *record*."""
     head = records.encode(
@@ -47,6 +51,7 @@ def encode(
             "to": to,
             "config": config,
             "warning": warning,
+            "released_at": released_at,
         }
     )
     return f'{head[:-1]},"record":{record}}}'

@@ -23,16 +23,18 @@ class JobSpec:
     `timeout` and `wait` are None for "none" and "forever"; `wait` 0 means: skip when held.
     `lock` the names of further locks, in order, with spaces between; so `report` of reporters.
     `redact` and `fail_on_output` regular expressions, a line each.
-    `warn_after` is None for "never".
+    `warn_after` is None for "never", `nice` for "as it is"; sizes are 0 for "no limit".
     `command` is argv; with `shell` it is already `["/bin/sh", "-c", text]`.
     """
 
     __slots__ = (
         "command",
+        "cpu_quota",
         "dead_man",
         "fail_on_output",
         "fail_on_stderr",
         "force_slot",
+        "ionice",
         "isolation",
         "jitter",
         "kill_after",
@@ -42,11 +44,13 @@ class JobSpec:
         "log_format",
         "log_keep",
         "log_size",
+        "memory_max",
         "min_hold",
         "min_replicas",
         "min_runtime",
         "name",
         "namespace",
+        "nice",
         "on_lease_lost",
         "on_store_error",
         "once",
@@ -58,6 +62,7 @@ class JobSpec:
         "report_timeout",
         "retries",
         "retry_delay",
+        "rlimit_as",
         "schedule",
         "signal",
         "skip_exit_code",
@@ -121,6 +126,11 @@ class JobSpec:
         log_keep: int = 5,
         prefix: str = "",
         tail_bytes: int = 16_384,
+        nice: int | None = None,
+        ionice: str = "",
+        rlimit_as: int = 0,
+        memory_max: int = 0,
+        cpu_quota: int = 0,
     ) -> None:
         self.name = name
         self.command = command
@@ -166,6 +176,11 @@ class JobSpec:
         self.log_keep = log_keep
         self.prefix = prefix
         self.tail_bytes = tail_bytes
+        self.nice = nice
+        self.ionice = ionice
+        self.rlimit_as = rlimit_as
+        self.memory_max = memory_max
+        self.cpu_quota = cpu_quota
 
 
 LOCK_MARK = "@"

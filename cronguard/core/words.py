@@ -29,6 +29,14 @@ def span(ms: int) -> str:
     return f"{seconds // 86_400}d{seconds % 86_400 // 3600}h"
 
 
+def size_text(count: int) -> str:
+    """Return a number of bytes as a user writes it: `16k`, `10M`, `1000`."""
+    for unit, scale in (("G", 1 << 30), ("M", 1 << 20), ("k", 1 << 10)):
+        if count and count % scale == 0:
+            return f"{count // scale}{unit}"
+    return str(count)
+
+
 def signal_name(signum: int) -> str:
     """Return `TERM` for 15; the number for a signal that has no name here."""
     return SIGNALS.get(signum, str(signum))

@@ -33,15 +33,20 @@ class Never(Exception):
     """It will never be told in this way; the text says why, and what to do. The report goes."""
 
 
+class Told(Exception):
+    """It was told, and something is to be said of that: the text. The report goes."""
+
+
 class Report:
     """What is told of a run.
 
     `event` one of core/telling.py's EVENTS · `record` the run's, as in core/record.py, of its start
     for `start` · `failures` how many in a row have failed, this one among them; None if nobody
-    knows · `at` when it was written, in ms since the epoch · `warning` the text of a warning.
+    knows · `at` when it was written, in ms since the epoch · `warning` the text of a warning ·
+    `released_at` when the lock had been given back, in ms since the epoch; None if it was not.
     """
 
-    __slots__ = ("at", "event", "failures", "namespace", "record", "warning")
+    __slots__ = ("at", "event", "failures", "namespace", "record", "released_at", "warning")
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Report:
         at: int,
         failures: int | None,
         warning: str | None = None,
+        released_at: int | None = None,
     ) -> None:
         self.event = event
         self.record = record
@@ -59,6 +65,7 @@ class Report:
         self.at = at
         self.failures = failures
         self.warning = warning
+        self.released_at = released_at
 
     @property
     def job(self) -> str:
@@ -113,5 +120,5 @@ class Reporter(ABC):
         """Tell one report, in *timeout* seconds at most.
 
         The same report may come twice, if it is not known whether it got through; what can be done
-        so that it counts once is done here. Raises: NotNow, Never.
+        so that it counts once is done here. Raises: NotNow, Never, Told.
         """

@@ -23,7 +23,7 @@ from cronguard.reporters.telling import tell_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _NICER = 5
 _MOST_LINES = 20
@@ -33,10 +33,14 @@ _AWAY_SECONDS = 0.1
 _NOT_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 
 
-def main(arguments: list[str], unkept: list[str], said: list[str]) -> int:
+def main(
+    arguments: list[str], unkept: list[str], said: list[str], ask: Callable[[list[str]], bool]
+) -> int:
     """Tell what the arguments at the head of this file say; return an exit status.
 
     *unkept* are reports that wait nowhere; *said* is to be said beside what comes of all this.
+    *ask* looks for more to tell of the job; it keeps that, tells whether there is any, and adds
+    what is to be said of it.
     """
     state, job, deadline, whose = arguments
     ours = _be_modest()
@@ -48,6 +52,8 @@ def main(arguments: list[str], unkept: list[str], said: list[str]) -> int:
         teller.tell(_loaded(unkept), until)
     if state != "-":
         teller.tell_folder(state, job, until, is_patient=True)
+        if ask(teller.said):
+            teller.tell_folder(state, job, until, is_patient=True)
         if whose == "others":
             teller.tell_others(state, job, until)
     lines = [printable(line, _LONGEST) for line in teller.said[:_MOST_LINES]]

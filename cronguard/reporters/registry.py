@@ -20,6 +20,7 @@ OURS = {
     "statsd": "Statsd",
     "mail": "Mail",
     "syslog": "Syslog",
+    "otlp": "Otlp",
     "command": "Command",
 }
 """The class of each type; its module is named as the type."""

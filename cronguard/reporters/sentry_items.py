@@ -28,6 +28,7 @@ from cronguard import __version__
 from cronguard.core import record as records
 from cronguard.core import telling
 from cronguard.core.words import printable, signal_name, span
+from cronguard.reporters.trace_ids import span_id, trace_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Items:
             "monitor_slug": monitor,
             "status": status,
             "environment": self.environment,
-            "contexts": {"trace": {"trace_id": _trace(run_id)}},
+            "contexts": {"trace": {"trace_id": trace_id(run_id)}},
         }
         if self.release:
             said["release"] = self.release
@@ -218,7 +219,7 @@ class Items:
             "fingerprint": ["cronguard", report.job, kind],
             "tags": self._tags(report),
             "contexts": {
-                "trace": {"trace_id": _trace(report.run_id), "span_id": _hash(report.run_id)[:16]},
+                "trace": {"trace_id": trace_id(report.run_id), "span_id": span_id(report.run_id)},
                 "cronguard": _facts(report),
             },
             "sdk": {"name": "cronguard", "version": __version__},
@@ -288,9 +289,3 @@ def _moment(text: object) -> int | None:
 
 def _hash(text: str) -> str:
     return sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
-def _trace(run_id: str) -> str:
-    """Return 32 hexadecimal digits that tie check-ins to events: the run's id, which is such."""
-    is_one = len(run_id) == 32 and not set(run_id) - set("0123456789abcdef") and int(run_id, 16)
-    return run_id if is_one else _hash(run_id)[:32]

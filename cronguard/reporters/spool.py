@@ -43,6 +43,7 @@ class Waiting:
         "namespace",
         "path",
         "record",
+        "released_at",
         "streak",
         "to",
         "warning",
@@ -58,6 +59,8 @@ class Waiting:
         self.streak = None if said.get("streak") is None else _number(said, "streak")
         self.config = None if said.get("config") is None else _text(said, "config")
         self.warning = None if said.get("warning") is None else _text(said, "warning")
+        released_at = said.get("released_at")
+        self.released_at = None if released_at is None else _number(said, "released_at")
         to, record = said.get("to"), said.get("record")
         if said.get("schema") != report.SCHEMA or self.kind not in report.KINDS:
             raise ValueError("schema")

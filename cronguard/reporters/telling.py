@@ -10,7 +10,7 @@ import time
 from threading import Lock, Thread
 
 from cronguard.core import telling as rules
-from cronguard.reporters.contract import Never, NotNow, Report
+from cronguard.reporters.contract import Never, NotNow, Report, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def report_of(rule: rules.Rule, one: Waiting) -> Report | None:
         at=one.at,
         failures=failures,
         warning=one.warning,
+        released_at=one.released_at,
     )
 
 
@@ -115,6 +116,8 @@ def _tell_one(line: Line, mine: list[Waiting], until: float, lock: Lock, said: l
                     raise NotNow("there was no time left")  # noqa: TRY301 - as any other delay
                 reporter = reporter or line.make()
                 reporter.tell(report, left)
+            except Told as remark:
+                said.append(f"{line.name}: {remark}")
             except Never as error:
                 said.append(f"{line.name}: cannot be told: {error}")
             except NotNow as error:

@@ -44,10 +44,14 @@ def finish(keeper: Keeper) -> None:
     keeper.minder.dismiss()
     if keeper.criteria is not None:
         keeper.criteria.close()
+    if keeper.limits is not None and keeper.limits.group is not None:
+        keeper.limits.group.leave()
     keeper.output.say_all(LAST_WORDS_MS)
     if teller is not None:
         _wait_for_teller(keeper, teller)
         keeper.output.say_all(LAST_WORDS_MS)
+    if keeper.notifier is not None:
+        keeper.notifier.close()
 
 
 def _is_calm(keeper: Keeper) -> bool:
@@ -60,6 +64,8 @@ def _show_output(keeper: Keeper) -> None:
     while not output.finish(PATIENCE_MS):
         if set(signals.received(keeper.wake)) & STOP_SIGNALS:
             break  # our own reader takes nothing, and somebody wants us gone
+        if keeper.notifier is not None:
+            keeper.notifier.look(keeper.run, now_ms())
     if output.spill is None:
         return
     if output.spill.failed:
@@ -113,6 +119,7 @@ def _tell_end(keeper: Keeper, teller: Teller) -> None:
     close, run = keeper.ended, keeper.run
     record = (close and close.record) or keeper.record()
     at = keeper.wall.at(run.ended_at or now_ms())
+    teller.released_at = None if run.released_at is None else keeper.wall.at(run.released_at)
     teller.tell_end(record, at, run.outcome or "", run.reason, run.slot)
 
 

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cronguard.runtime.limit_group import LimitGroup
+
 REMEDY = (
     "Run it as root, in a unit with `Delegate=yes`, or below `systemd --user`, on Linux 5.14 or "
     "later; or leave it to --isolation auto"
@@ -47,10 +49,18 @@ def own_cgroup() -> str | None:
 class Cage:
     """One such group. *is_ours* tells whether a process belongs to the tree."""
 
-    __slots__ = ("_above", "_folder", "_is_ours", "_name", "_refused")
+    __slots__ = (
+        *("_above", "_folder", "_home", "_is_ours"),
+        *("_group", "_name", "_oom", "_refused"),
+    )
 
-    def __init__(self, is_ours: Callable[[int], bool], name: str = "") -> None:
+    def __init__(
+        self, is_ours: Callable[[int], bool], name: str = "", group: LimitGroup | None = None
+    ) -> None:
+        self._group = group
+        self._home = group.home if group is not None else ""
         self._is_ours = is_ours
+        self._oom = ""
         self._name = name or f"cronguard-{os.getpid()}"
         self._above = ""
         self._folder = ""
@@ -60,6 +70,21 @@ class Cage:
         """Make the group, for a command to be started in. Raises: OSError."""
         if not self._folder and not self._make():
             raise OSError(ENODEV, os.strerror(ENODEV))
+        if self._group is not None:
+            self._group.fill(self._folder)
+
+    def oom(self) -> str:
+        """Say whether the kernel killed in there for want of memory, also once it is removed.
+
+        `own` if the group's limit was at fault, `around` if that of a group around it, or the host;
+        nothing if it did not.
+        """
+        self._see_oom()
+        return self._oom
+
+    def _see_oom(self) -> None:
+        if self._folder:
+            self._oom = _oom(self._folder)
 
     def join(self) -> None:
         """Put the calling process in. Raises: OSError."""
@@ -69,8 +94,9 @@ class Cage:
     def adopt(self) -> None:
         """Be what a dead process's `Cage` of this name was."""
         above = own_cgroup()
-        if above is not None and os.path.isdir(f"{above}/{self._name}"):
-            self._above, self._folder = above, f"{above}/{self._name}"
+        home = self._home or above
+        if above is not None and os.path.isdir(f"{home}/{self._name}"):
+            self._above, self._folder = above, f"{home}/{self._name}"
 
     def kill(self, pids: list[int]) -> bool:
         """Put *pids* in and kill whoever is in there; False where this host does not allow it."""
@@ -85,7 +111,7 @@ class Cage:
         return _write(f"{self._folder}/cgroup.kill", 1)
 
     def empty(self) -> bool:
-        """Put whoever is in there back to where the group was made, and remove it."""
+        """Put whoever is in there to where we are, and remove it."""
         for _ in range(REMOVE_TRIES if self._folder else 0):
             inside = self._inside()
             if not inside:
@@ -99,6 +125,7 @@ class Cage:
 
         Who was reaped by another process may be on his way out for another moment.
         """
+        self._see_oom()
         for _ in range(REMOVE_TRIES if self._folder else 0):
             try:
                 os.rmdir(self._folder)
@@ -110,11 +137,12 @@ class Cage:
         return not self._folder
 
     def _make(self) -> bool:
+        # What gives controllers out can hold no process: whoever is to leave comes to us instead.
         above = None if self._refused else own_cgroup()
         self._refused = True
         if above is None:
             return False
-        folder = f"{above}/{self._name}"
+        folder = f"{self._home or above}/{self._name}"
         try:
             os.mkdir(folder)
         except OSError:
@@ -155,6 +183,18 @@ def refusal() -> str:
 def chosen() -> str:
     """Say what `--isolation auto` comes to here: `cgroup` or `group`."""
     return "group" if refusal() else "cgroup"
+
+
+def _oom(folder: str) -> str:
+    """Read it from what the kernel counts: `oom` is of the limit of this very group."""
+    try:
+        with open(f"{folder}/memory.events", encoding="ascii") as file:
+            facts = dict(line.split() for line in file)
+    except (OSError, ValueError):
+        return ""
+    if facts.get("oom_kill", "0") == "0":
+        return ""
+    return "around" if facts.get("oom", "0") == "0" else "own"
 
 
 def _write(path: str, value: int) -> bool:

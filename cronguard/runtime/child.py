@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+
+    from cronguard.runtime.limits import Limits
 else:
     import _signal as signal
 
@@ -27,10 +29,10 @@ class Stdio:
     """Where the child's output goes: descriptors for 1 and 2, or None to inherit ours.
 
     `tty` the terminal to hand over, if a person sits there · `in_front` whether to hand it over
-    now · `nice` the priority to go back to.
+    now · `nice` the priority to go back to · `limits` what it may take, or None.
     """
 
-    __slots__ = ("err", "in_front", "nice", "out", "tty")
+    __slots__ = ("err", "in_front", "limits", "nice", "out", "tty")
 
     def __init__(self, out: int | None, err: int | None, tty: int | None = None) -> None:
         self.out = out
@@ -38,6 +40,7 @@ class Stdio:
         self.tty = tty
         self.in_front = True
         self.nice: int | None = None
+        self.limits: Limits | None = None
 
 
 def become(
@@ -77,6 +80,8 @@ def become(
             os.dup2(stdio.err, 2)
         close_the_rest({report})
         _reset_signals()
+        if stdio.limits is not None:  # last: we might have no room for ourselves in them
+            stdio.limits.apply()
         execute(command, env)
     except OSError as error:
         errno = error.errno or 0

@@ -18,8 +18,8 @@ from cronguard.runtime import spool
 _ENOUGH_RUNS = 100
 
 
-def keep_reports(asked: dict[str, object], state: str) -> None:
-    """Keep a report of each abandoned run right before the one that asks.
+def keep_reports(asked: dict[str, object], state: str) -> bool:
+    """Keep a report of each abandoned run right before the one that asks; tell if there is any.
 
     *asked* has `store`, `namespace`, `job`, `run_id`, `config`, `to` (reporters) and `at` (when it
     has ended, in ms since the epoch: theirs are told before its own). Raises: whatever a store may.
@@ -48,6 +48,7 @@ def keep_reports(asked: dict[str, object], state: str) -> None:
             config=None if asked["config"] is None else str(asked["config"]),
         )
         spool.put(state, job, report.file_name(at, run_id, "end"), text)
+    return bool(found)
 
 
 def abandoned_before(

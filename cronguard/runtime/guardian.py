@@ -18,9 +18,9 @@ whatever it leaves behind, signals and kills. It outlives the keeper on purpose:
 
 Messages are datagrams (SEQPACKET). From the keeper: `spawn` with `again` or `once` (whether another
 may follow), `front` or `behind` (at the terminal) and the additions to the environment, `signal N`,
-`forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`, `exited STATUS
-LEFT USED`, `stopped N`, `stuck TEXT`, `dead USED`, where USED is what the run has used so far: user
-and system time in us, and the largest resident size in kB.
+`forward N`, `kill`, `leave`, `bye`. To the keeper: `spawned PID`, `failed ERRNO`, `oom WHOSE`,
+`exited STATUS LEFT USED`, `stopped N`, `stuck TEXT`, `dead USED`, where USED is what the run has
+used so far: user and system time in us, and the largest resident size in kB.
 
 With `--retries` the command is started several times, each in a tree of its own, and never before
 the kernel has said that the one before is dead. All that is told of a tree is told before the next
@@ -119,8 +119,8 @@ class Guardian:
         from cronguard.runtime import cage  # noqa: PLC0415
 
         me, mine = os.getpid(), self.control.fileno()
-        if self.hold.isolation != "group":
-            self.cage = cage.Cage(lambda pid: is_below(pid, me), self.hold.cage)
+        if self.hold.isolation != "group" or self.hold.cage:
+            self.cage = cage.Cage(lambda pid: is_below(pid, me), self.hold.cage, self.hold.group)
 
         while True:
             ready = self.poller.poll(self._pause())
@@ -261,7 +261,12 @@ class Guardian:
         from cronguard.runtime.pidns import Space  # noqa: PLC0415  (only where it was asked for)
 
         space = Space(self.poller)
-        space.start(self.command, self.env, self.stdio, self.lifelines, report)
+        join = None
+        if self.hold.cage and self.cage is not None:
+            self.cage.make()
+            join = self.cage.join
+            space.cage = self.cage
+        space.start(self.command, self.env, self.stdio, self.lifelines, report, join)
         self.tree = space
 
     def _read_report(self) -> None:
@@ -291,6 +296,7 @@ class Guardian:
         ended = tree.leader_status is not None and not self.told_exit
         if ended and (dead or self.settled or self.killing):
             self.told_exit = True
+            self._tell_oom()
             left = 0 if dead else max(len(tree.survivors()), 1)
             self._tell(f"exited {tree.leader_status} {left} {self._used_text()}")
         started = tree.leader != 0 or self.killing
@@ -298,6 +304,13 @@ class Guardian:
             self.told_dead = True
             self._tell(f"dead {self._used_text()}")
         return dead
+
+    def _tell_oom(self) -> None:
+        """Say that the kernel has killed for want of memory, where the group tells."""
+        if self.hold.cage and self.cage is not None and self.tree.leader_status:
+            whose = self.cage.oom()
+            if whose:
+                self._tell(f"oom {whose}")
 
     def _used(self) -> tuple[int, int, int]:
         """Return what all trees of this run have used."""

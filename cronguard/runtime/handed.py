@@ -19,19 +19,44 @@ import sys
 from cronguard.core import redact, report
 from cronguard.runtime import spool
 
+FIRST = "found_dead"
+"""What is found in answer to this is told before the run's own end; all else may come later."""
 
-def take(state: str) -> tuple[list[str], list[str]]:
-    """Keep what comes on stdin; return the reports that cannot be kept, and what is to be said.
 
-    *state* is the state folder, `-` without one.
+class Handed:
+    """What was handed over.
+
+    `unkept` reports that cannot be kept · `said` what is to be said · `later` questions that are
+    still to be asked.
     """
-    unkept: list[str] = []
-    said: list[str] = []
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.unkept: list[str] = []
+        self.said: list[str] = []
+        self.later: list[dict[str, dict[str, object]]] = []
+
+    def ask(self, said: list[str]) -> bool:
+        """Keep reports of what is found in the job's history; tell whether there are any.
+
+        What is to be said is added to *said*.
+        """
+        later, self.later = self.later, []
+        found = [_look(question, self.state, said) for question in later]
+        return any(found)
+
+
+def take(state: str) -> Handed:
+    """Keep what comes on stdin. *state* is the state folder, `-` without one."""
+    handed = Handed(state)
+    unkept, said = handed.unkept, handed.said
     for line in sys.stdin.buffer.read().decode("ascii").splitlines():
         try:
             found = json.loads(line)
-            if "run_id" not in found:
-                said += _look(found, state)
+            if FIRST in found:
+                _look(found, state, said)
+            elif "run_id" not in found:
+                handed.later.append(found)
             elif state == "-":
                 unkept.append(line)
             else:
@@ -41,11 +66,11 @@ def take(state: str) -> tuple[list[str], list[str]]:
             why = os.strerror(error.errno or 0).lower()
             said.append(f"a report cannot be kept on this host ({why}); it is tried once")
             unkept.append(line)
-    return unkept, said
+    return handed
 
 
-def _look(found: dict[str, dict[str, object]], state: str) -> list[str]:
-    """Keep reports of what is found in the job's history; return what is to be said."""
+def _look(found: dict[str, dict[str, object]], state: str, said: list[str]) -> bool:
+    """Keep reports of what is found in the job's history; add what is to be said."""
     from cronguard.runtime import found_dead, missed, unusual  # noqa: PLC0415 - on use
 
     ((what, asked),) = found.items()
@@ -55,10 +80,10 @@ def _look(found: dict[str, dict[str, object]], state: str) -> list[str]:
         "missed": (missed.keep_report, "any are missing"),
     }[what]
     try:
-        look(asked, state)
+        return look(asked, state)
     except Exception as error:  # noqa: BLE001 - what waits is told all the same
         secrets = asked["secrets"]
         assert isinstance(secrets, list)
         why = redact.text(f"{type(error).__name__}: {error}", tuple(secrets))
-        return [f"the runs before cannot be read, so nobody knows whether {sought}: {why}"]
-    return []
+        said.append(f"the runs before cannot be read, so nobody knows whether {sought}: {why}")
+        return False

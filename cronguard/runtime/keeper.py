@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cronguard.core.machine import Run
     from cronguard.core.spec import Claim, JobSpec
     from cronguard.runtime.criteria import Criteria
+    from cronguard.runtime.limits import Limits
     from cronguard.runtime.notify import Notifier
     from cronguard.runtime.parts import Talk, Work
     from cronguard.runtime.redaction import Redaction
@@ -77,7 +78,9 @@ class Keeper:
         redaction: Redaction | None = None,
         criteria: Criteria | None = None,
         notifier: Notifier | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits
         self.notifier = notifier
         self.criteria = criteria
         self.warnings: list[dict[str, object]] = []
@@ -270,6 +273,8 @@ class Keeper:
             from cronguard.runtime.report import tell_log  # noqa: PLC0415  (only with a log)
 
             tell_log(self, self.output.log)
+        if self.limits is not None and self.limits.unmet and is_first:
+            self._warn(do.Warn("limits_unmet", {"why": self.limits.unmet}))
         self.minder.spawn(
             self._additions(),
             may_follow=self.run.attempt <= self.spec.retries,

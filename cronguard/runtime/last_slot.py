@@ -6,10 +6,8 @@ written by a run that has reporters who want to hear of missing runs, when its l
 
 from __future__ import annotations
 
-import os
-
 from cronguard.core import record as records
-from cronguard.runtime.proof import make_private
+from cronguard.runtime import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ class LastSlot:
         announced: dict[str, object],
         schedule: Schedule | None = None,
     ) -> None:
-        self._path = os.path.join(state, FOLDER, f"{namespace}:{job}")
+        self._path = notes.path_of(state, FOLDER, namespace, job)
         self._rule = records.encode(announced)
         self._period = announced.get("once_ms")
         self._schedule = schedule
@@ -51,8 +49,4 @@ class LastSlot:
 
     def note(self, slot: int) -> None:
         """Note that a run had *slot*. Raises: OSError."""
-        make_private(os.path.dirname(self._path))
-        unfinished = f"{self._path}.{os.getpid()}"
-        with open(unfinished, "w", encoding="ascii") as file:
-            file.write(f"{slot} {self._rule}")
-        os.rename(unfinished, self._path)
+        notes.keep(self._path, f"{slot} {self._rule}")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cronguard.runtime.child import Stdio
+    from cronguard.runtime.limit_group import LimitGroup
+    from cronguard.runtime.limits import Limits
 else:
     import _signal as signal
 
@@ -23,14 +25,16 @@ else:
 class Hold:
     """What holds the tree besides its group: `isolation` as in the spec.
 
-    `cage` is the name of the control group that the command is started in, with `cgroup`.
+    `cage` is the name of the control group that the command is started in, with `cgroup`, or where
+    limits take one, which is made in that `group`.
     """
 
-    __slots__ = ("cage", "isolation")
+    __slots__ = ("cage", "group", "isolation")
 
-    def __init__(self, isolation: str = "auto") -> None:
+    def __init__(self, isolation: str = "auto", group: LimitGroup | None = None) -> None:
         self.isolation = isolation
-        is_caged = isolation == "cgroup"
+        self.group = group if group is not None and group.home else None
+        is_caged = isolation == "cgroup" or self.group is not None
         self.cage = f"cronguard-{os.getpid()}-{os.urandom(4).hex()}" if is_caged else ""
 
 
@@ -77,9 +81,10 @@ def start(
     mark: Callable[[], None],
     unneeded: list[int],
     isolation: str = "auto",
+    limits: Limits | None = None,
 ) -> Link:
     """Fork the guardian. *mark* leaves the proof that the tree is dead; *unneeded* are closed."""
-    hold = Hold(isolation)
+    hold = Hold(isolation, limits.group if limits is not None else None)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     keeper_r, keeper_w = os.pipe()
     guardian_r, guardian_w = os.pipe()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cronguard.core.spec import Claim, JobSpec, Owner
     from cronguard.runtime.criteria import Criteria
     from cronguard.runtime.keeper import Keeper
+    from cronguard.runtime.limits import Limits
     from cronguard.runtime.notify import Notifier
     from cronguard.runtime.output import Output
     from cronguard.runtime.redaction import Redaction
@@ -141,23 +142,24 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         from cronguard.runtime.auto_timeout import Asked  # noqa: PLC0415  (only when asked for)
 
         asked = Asked(spec)
-    why = _isolation_refused(spec.isolation)
-    refusal = ("isolation_refused", why) if why else None
     wake = signals.listen()
     terminal = _terminal()
     if terminal is not None:
         signals.ignore_terminal()
-    criteria = _criteria(spec)
+    criteria, limits = _criteria(spec, resolved.secrets), _limits(spec)
+    refusal = _refusal(spec, limits)
     owner = this_run(Wall().at(now_ms()), spec.command, os.environ)
-    output, why = _output(spec, state, owner, criteria)
-    refusal = refusal or (("log_refused", why) if why else None)
+    output, no_log = _output(spec, state, owner, criteria)
+    stdio = Stdio(output.out, output.err, terminal)
+    stdio.limits = limits
     link = launch.start(
         [os.fsencode(word) for word in spec.command],
         original_environment() | changed,
-        Stdio(output.out, output.err, terminal),
+        stdio,
         lambda: proof.leave_mark(state, owner.run_id),
         output.readers,
         spec.isolation,
+        limits,
     )
     try:
         output.start()
@@ -190,14 +192,17 @@ def _prepare(resolved: Resolved, changed: dict[bytes, bytes]) -> Keeper:
         state=state,
         secrets=resolved.secrets,
         terminal=terminal is not None,
-        refusal=refusal,
+        refusal=refusal or no_log,
         schedule=plan.schedule if plan else None,
         announced=plan.announced if plan else None,
         teller=_teller(resolved, claim, plan),
         redaction=_redaction(spec.redact),
         criteria=criteria,
         notifier=_notifier(owner.run_id),
+        limits=limits,
     )
+    if keeper.notifier is not None and resolved.debug:
+        keeper.notifier.say = keeper.say
     if found is not None and found.timeout is None:
         topic = "auto_timeout_unknown" if found.trouble else "auto_timeout_few"
         keeper.say(topic, {"successes": found.successes, "why": found.trouble})
@@ -241,8 +246,8 @@ def _redaction(patterns: str) -> Redaction | None:
 
 def _output(
     spec: JobSpec, state: str | None, owner: Owner, listener: Criteria | None
-) -> tuple[Output, str]:
-    """Return where the command's output goes, and why it cannot go to its log."""
+) -> tuple[Output, tuple[str, str] | None]:
+    """Return where the command's output goes, and what keeps it from going to its log."""
     from cronguard.runtime.output import Output  # noqa: PLC0415
 
     log, prefixed, why = None, None, ""
@@ -268,7 +273,21 @@ def _output(
         log=log,
         prefixed=prefixed,
     )
-    return output, why
+    return output, ("log_refused", why) if why else None
+
+
+def _limits(spec: JobSpec) -> Limits | None:
+    """Return what the command is limited to, if it is; find a control group where it takes one."""
+    if spec.nice is None and not (
+        spec.ionice or spec.rlimit_as or spec.memory_max or spec.cpu_quota
+    ):
+        return None
+    from cronguard.runtime.limits import Limits  # noqa: PLC0415  (only when asked for)
+
+    limits = Limits(spec)
+    if limits.group is not None:
+        limits.group.settle()
+    return limits
 
 
 def _notifier(run_id: str) -> Notifier | None:
@@ -280,13 +299,22 @@ def _notifier(run_id: str) -> Notifier | None:
     return notifier(os.environ, run_id)
 
 
-def _criteria(spec: JobSpec) -> Criteria | None:
+def _criteria(spec: JobSpec, secrets: tuple[str, ...]) -> Criteria | None:
     """Return who listens for what makes the run count as failed, if that is asked for."""
     if not (spec.fail_on_output or spec.fail_on_stderr):
         return None
     from cronguard.runtime.criteria import Criteria  # noqa: PLC0415  (only when asked for)
 
-    return Criteria(spec)
+    return Criteria(spec, secrets)
+
+
+def _refusal(spec: JobSpec, limits: Limits | None) -> tuple[str, str] | None:
+    """Return what of this host keeps the command from starting as asked for, and why."""
+    why = _isolation_refused(spec.isolation)
+    if why:
+        return "isolation_refused", why
+    why = limits.refusal() if limits is not None else ""
+    return ("limits_refused", why) if why else None
 
 
 def _isolation_refused(isolation: str) -> str:

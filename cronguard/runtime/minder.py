@@ -12,6 +12,7 @@ import os
 from select import poll
 
 from cronguard.core import events as ev
+from cronguard.core.attempts import OOM_KILLED
 from cronguard.runtime.clock import now_ms
 from cronguard.runtime.tree import Tree, is_below
 
@@ -41,6 +42,7 @@ class Minder:
         self._command = command
         self.child = 0
         self.used = (0, 0, 0)
+        self._oom = ""
         self._alive = True
         self._spawning = False
         self._killing_since: int | None = None
@@ -69,6 +71,8 @@ class Minder:
                 self._alive = False
                 self._take_over()
                 heard.append(ev.GuardianDied())
+            elif words and words[0][:4] == b"oom ":
+                self._oom = words[0][4:].decode()
             elif words:
                 self._heard_at = now
                 heard.append(self._understand(words[0].decode("utf-8", "replace").split(" ")))
@@ -95,7 +99,10 @@ class Minder:
                 return ev.NotSpawned(*explain(int(errno), self._command))
             case ["exited", status, left, *used]:
                 self._note_used(used)
-                return ev.Exited(int(status), int(left))
+                whose, self._oom = self._oom, ""
+                exited = ev.Exited(int(status), int(left), OOM_KILLED if whose else "")
+                exited.is_own_limit = whose == "own"
+                return exited
             case ["stopped", signum]:
                 return ev.Suspended(int(signum))
             case ["dead", *used]:
@@ -109,11 +116,11 @@ class Minder:
     def _take_over(self) -> None:
         """Be what the guardian was: its orphans are ours now."""
         hold = self._link.hold
-        if hold.isolation != "group":
+        if hold.isolation != "group" or hold.cage:
             from cronguard.runtime.cage import Cage  # noqa: PLC0415  (when a guardian was killed)
 
             me = os.getpid()
-            self._orphans.cage = Cage(lambda pid: is_below(pid, me), hold.cage)
+            self._orphans.cage = Cage(lambda pid: is_below(pid, me), hold.cage, hold.group)
         if hold.cage and self._orphans.cage is not None:
             self._orphans.cage.adopt()
             self._orphans.cage_after = 0

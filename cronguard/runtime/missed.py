@@ -29,19 +29,20 @@ MOST = 1_000
 """So many are counted at most: a schedule is walked moment by moment."""
 
 
-def keep_report(asked: dict[str, object], state: str) -> None:
-    """Keep a report of what is missing before the run that asks.
+def keep_report(asked: dict[str, object], state: str) -> bool:
+    """Keep a report of what is missing before the run that asks; tell whether anything is.
 
     *asked* is as for unusual.py. Raises: whatever a store may.
     """
     run = json.loads(str(asked["record"]))
     slot, schedule = wall_ms(run.get("slot")), run.get("schedule")
     if slot is None or not isinstance(schedule, dict):
-        return
+        return False
     gone = missing(_look(asked), run, _rule(schedule))
     if gone:
         _keep(asked, run, gone, state)
     LastSlot(state, str(asked["job"]), str(asked["namespace"]), schedule).note(slot)
+    return bool(gone)
 
 
 def missing(others: Iterable[Record], run: Record, following: Following) -> list[int]:

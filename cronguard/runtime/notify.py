@@ -1,8 +1,11 @@
 """Tells systemd how a run stands: sd_notify(3), spoken by ourselves. Loaded with NOTIFY_SOCKET.
 
 All is sent from the keeper's loop, so that a keeper that hangs is noticed by the watchdog. Nothing
-waits for systemd: what a full socket does not take is sent a little later, and a socket that is not
-there is not asked again.
+waits for systemd: what a full socket does not take is sent a little later. Where sending fails it
+is tried again more rarely, and not given up: the watchdog would stop a run that is well.
+
+When the loop is over it pings no more. systemd's watchdog ends with STOPPING, a ping would begin it
+anew, and what follows (reports, a slow reader of the output) is covered by EXTEND_TIMEOUT_USEC.
 
 Only the process that systemd started speaks. One that is started by a service's script, with that
 service's socket in its environment, would stop the service with its STOPPING: `SYSTEMD_EXEC_PID`
@@ -24,14 +27,17 @@ from cronguard.core import notices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cronguard.core.machine import Run
 
 AGAIN_MS = 100
+LATER_MS = 5_000
+RAREST_MS = 3_600_000
 STATUS_EVERY_MS = 5_000
-_LONGEST = 1_000
 _LAST_TRIES = 20
+_DIGITS = 20
+"""What a 64-bit number has at the most."""
 
 
 def notifier(environ: Mapping[str, str], run_id: str) -> Notifier | None:
@@ -41,18 +47,22 @@ def notifier(environ: Mapping[str, str], run_id: str) -> Notifier | None:
     if address[:1] not in ("/", "@") or environ.get("SYSTEMD_EXEC_PID", me) != me:
         return None
     watched = environ.get("WATCHDOG_USEC", "")
-    if environ.get("WATCHDOG_PID", me) != me or not (watched.isascii() and watched.isdecimal()):
+    is_number = watched.isascii() and watched.isdecimal() and len(watched) <= _DIGITS
+    if environ.get("WATCHDOG_PID", me) != me or not is_number:
         watched = "0"
     return Notifier(address, run_id, int(watched) // 1000)
 
 
 class Notifier:
-    """Tells of one run. *watchdog_ms*: how often systemd wants to hear of it; 0 for never."""
+    """Tells of one run. *watchdog_ms*: how often systemd wants to hear of it; 0 for never.
+
+    `say`, if there is one, is told once that sending fails.
+    """
 
     def __init__(self, address: str, run_id: str, watchdog_ms: int) -> None:
         self._address = "\0" + address[1:] if address[0] == "@" else address
         self._run_id = run_id
-        self._ping_every = max(watchdog_ms // 2, 1) if watchdog_ms else 0
+        self._ping_every = min(max(watchdog_ms // 2, 1), RAREST_MS) if watchdog_ms else 0
         self._ping_at = 0
         self._again_at: int | None = None
         self._extend_at: int | None = None
@@ -60,19 +70,20 @@ class Notifier:
         self._stage = ""
         self._said: set[str] = set()
         self._socket: _socket.socket | None = None
-        self._is_deaf = False
+        self._is_full = False
+        self.say: Callable[[str, dict[str, object]], None] | None = None
 
     def wake_at(self) -> int | None:
         """Return when `look` wants to be called though nothing has happened."""
-        if self._is_deaf:
-            return None
+        if self._again_at is not None:
+            return self._again_at
         ping_at = self._ping_at if self._ping_every else None
-        moments = (self._again_at, self._extend_at, ping_at)
+        moments = (self._extend_at, ping_at)
         return min([at for at in moments if at is not None], default=None)
 
     def look(self, run: Run, now: int) -> None:
         """Tell what is new; from the loop, each time that it goes round."""
-        if self._is_deaf or (self._again_at is not None and now < self._again_at):
+        if self._again_at is not None and now < self._again_at:
             return
         self._again_at = None
         # systemd takes the last of READY and STOPPING in a message alone, so each has its own
@@ -89,12 +100,14 @@ class Notifier:
         for _ in range(_LAST_TRIES):
             self._again_at = None
             self.look(run, now)
-            if not self._is_held_up():
+            if not self._is_full:
                 return
             sleep(AGAIN_MS / 10_000)
 
-    def _is_held_up(self) -> bool:
-        return self._again_at is not None
+    def close(self) -> None:
+        """Say no more."""
+        if self._socket is not None:
+            self._socket.close()
 
     def _once(self, word: str, now: int) -> None:
         if word not in self._said and self._again_at is None and self._delivered(word, now):
@@ -105,11 +118,11 @@ class Notifier:
         lines = []
         is_new = notices.stage(run) != self._stage
         if is_new or now >= self._status_at:
-            lines.append(f"STATUS={notices.status(run, self._run_id, now)[:_LONGEST]}")
+            lines.append(f"STATUS={notices.status(run, self._run_id, now)}")
         patience = notices.patience(run, now)
         if patience and (is_new or self._extend_at is None or now >= self._extend_at):
             lines.append(f"EXTEND_TIMEOUT_USEC={patience * 1000}")
-        if self._ping_every and now >= self._ping_at:
+        if self._ping_every and now >= self._ping_at and not notices.is_over(run):
             lines.append("WATCHDOG=1")
         return lines
 
@@ -125,20 +138,30 @@ class Notifier:
             self._ping_at = now + self._ping_every
 
     def _delivered(self, text: str, now: int) -> bool:
-        """Send it; where it cannot be sent now, it is tried again a little later."""
-        is_sent = self._send(text)
-        self._again_at = None if is_sent else now + AGAIN_MS
-        return is_sent
+        """Send it; where it cannot be sent now, it is tried again later."""
+        why = self._send(text)
+        self._is_full = why in (EAGAIN, ENOBUFS)
+        if why is None:
+            self._again_at = None
+        elif self._is_full:
+            self._again_at = now + AGAIN_MS
+        else:
+            self._again_at = now + max(min(self._ping_every or LATER_MS, LATER_MS), AGAIN_MS)
+            self._say_once(why)
+        return why is None
 
-    def _send(self, text: str) -> bool:
-        """Send a datagram; False if it is to be tried again."""
+    def _say_once(self, why: int) -> None:
+        say, self.say = self.say, None
+        if say is not None:
+            say("notify_failed", {"why": os.strerror(why).lower() if why else "no such address"})
+
+    def _send(self, text: str) -> int | None:
+        """Send a datagram; returns the errno if that failed, 0 for an impossible address."""
         try:
             if self._socket is None:
                 self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
                 self._socket.setblocking(False)
             self._socket.sendto(text.encode("utf-8", "replace"), self._address)
         except OSError as error:
-            if error.errno in (EAGAIN, ENOBUFS):
-                return False
-            self._is_deaf = True
-        return True
+            return error.errno or 0
+        return None

@@ -41,6 +41,7 @@ from cronguard.runtime.tree import Tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal
 
@@ -71,12 +72,17 @@ class Space(Tree):
         stdio: child.Stdio,
         lifelines: tuple[int, int],
         report: int,
+        join: Callable[[], None] | None = None,
     ) -> None:
-        """Make the namespace, and start the command in it. Raises: OSError."""
+        """Make the namespace, and start the command in it. Raises: OSError.
+
+        *join* is called by its first process, before anything else is in there.
+        """
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         try:
-            self._init = begin(lambda: Init(theirs, lifelines).be(command, env, stdio, report))
+            init = Init(theirs, lifelines)
+            self._init = begin(lambda: init.be(command, env, stdio, report, join))
         except OSError:
             ours.close()
             raise

@@ -151,11 +151,18 @@ class Init:
         self.wake = -1
 
     def be(
-        self, command: list[bytes], env: dict[bytes, bytes], stdio: child.Stdio, report: int
+        self,
+        command: list[bytes],
+        env: dict[bytes, bytes],
+        stdio: child.Stdio,
+        report: int,
+        join: Callable[[], None] | None = None,
     ) -> None:
-        """Start the command and stay until the last one has ended. *report* as in child.py."""
+        """Start the command and stay until the last has ended. *report*, *join* as in child.py."""
         errno = 0
         try:
+            if join is not None:
+                join()
             self._settle({number for number in (report, stdio.out, stdio.err) if number})
             if not self._may_start():
                 return

@@ -60,8 +60,13 @@ def start(
 
 
 def end(pid: int) -> None:
-    """Kill a process that `start` has started, and leave no zombie."""
+    """Kill a process that `start` has started, and leave no zombie.
+
+    If others have reaped it (a keeper that has taken over a guardian's orphans does), its number
+    may be a stranger's, who is left alone.
+    """
     try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # is it our child?
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     except OSError:  # reaped with others, by who takes care of orphans

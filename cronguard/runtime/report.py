@@ -36,6 +36,7 @@ def run_record(keeper: Keeper) -> str:
         "outcome": run.outcome or record.RUNNING,
         "reason": reason or None,
         "warnings": keeper.warnings or None,
+        "limits": _limits(keeper),
         "store": keeper.label,
         "version": __version__,
     }
@@ -57,6 +58,13 @@ def tell_log(keeper: Keeper, log: Log) -> None:
     from cronguard.core.logline import Told  # noqa: PLC0415  (only with a log)
 
     log.tell(Told(*facts, _command(keeper)))
+
+
+def _limits(keeper: Keeper) -> dict[str, object] | None:
+    """Return what the command is limited to; nothing of one that was never started."""
+    if keeper.limits is None or (keeper.run.outcome and keeper.run.started_at is None):
+        return None
+    return keeper.limits.in_force()
 
 
 def _command(keeper: Keeper) -> list[str]:
@@ -102,6 +110,8 @@ def _add_end(facts: dict[str, object], keeper: Keeper) -> None:
         return
     facts["started_at"] = record.utc(wall.at(run.started_at))
     facts["duration_ms"] = ended - run.started_at
+    if run.stopping_at is not None:
+        facts["stopping_at"] = record.utc(wall.at(run.stopping_at))
     if keeper.minder.used is not None:
         user_us, system_us, rss_kb = keeper.minder.used
         facts["cpu_user_ms"] = user_us // 1000

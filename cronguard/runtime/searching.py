@@ -6,8 +6,9 @@ says goes through a pipe to a process of our own as well. One that does not read
 or does not answer in time, is killed; the run counts as failed then, and says why.
 
 What comes and goes: a frame is a letter, four bytes of length, and so many bytes. The first has the
-patterns; `1` and `2` are what stdout and stderr said. The answer is a line: `-`, or a pattern's
-number and the line that it was found in.
+patterns; `s` is a secret and `r` patterns of `redact`, as a line is masked before it is cut: half a
+secret is not recognised. `1` and `2` are what stdout and stderr said. The answer is a line: `-`, or
+a pattern's number and the line that it was found in.
 
 Roads not taken: a thread (see above), the output's end alone, as it is recorded (what matters may
 be in the middle of it), grep (its expressions are of another kind than those of `redact`).
@@ -27,7 +28,7 @@ PATIENCE_MS = 10_000
 """How long what the command says may wait for the process."""
 BEGIN_MS = 1_000
 """How long the run waits for room in the pipe before an attempt."""
-_PATTERNS, _BEGIN, _ASK = b"p", b"b", b"?"
+_PATTERNS, _SECRET, _REDACT, _BEGIN, _ASK = b"p", b"s", b"r", b"b", b"?"
 _LINE_BYTES = 1 << 16
 _OVERLAP = 1 << 12
 """A longer line is searched in pieces, each with so much of the one before it."""
@@ -38,26 +39,39 @@ _READ_BYTES = 1 << 17
 class Search:
     """The keeper's end. `trouble` why it cannot tell; empty while it can."""
 
-    def __init__(self, patterns: str, *, tells_line: bool = True) -> None:
+    def __init__(
+        self,
+        patterns: str,
+        secrets: tuple[str, ...] = (),
+        masked: str = "",
+        *,
+        tells_line: bool = True,
+    ) -> None:
         """Start the process, for *patterns* with newlines between. Raises: OSError.
 
-        *tells_line*: the answer has the line that was found.
+        *tells_line*: the answer has the line that was found, without any of *secrets*, and without
+        what the patterns *masked* match.
         """
         self.patterns = patterns
         self.tells_line = tells_line
         self.trouble = ""
         self._lock = allocate_lock()
+        self._pid = 0
         self._heard, answers = os.pipe()
-        questions, self._said = os.pipe()
+        questions = self._said = -1
         try:
+            questions, self._said = os.pipe()
             self._pid = process.start(
                 f"{__name__}:main", [str(os.getpid())], stdin=questions, stdout=answers
             )
         finally:
-            os.close(questions)
-            os.close(answers)
+            _close(questions, answers)
+            if not self._pid:
+                _close(self._heard, self._said)
         os.set_blocking(self._said, False)
-        self._send(_PATTERNS, patterns.encode("utf-8", "surrogatepass"), now_ms() + BEGIN_MS)
+        frames = [(_SECRET, secret) for secret in secrets]
+        for kind, text in [(_PATTERNS, patterns), (_REDACT, masked), *frames]:
+            self._send(kind, text.encode("utf-8", "surrogatepass"), now_ms() + BEGIN_MS)
 
     def begin(self) -> None:
         """Forget what was said: another attempt begins."""
@@ -86,10 +100,10 @@ class Search:
         return f"{found}: {text}" if self.tells_line else found
 
     def close(self) -> None:
-        """Let go of the process."""
-        pid, self._pid = self._pid, 0
-        if pid:
-            process.end(pid)
+        """Let go of the process, for good."""
+        self._give_up("it is over")
+        if self._lock.acquire(timeout=BEGIN_MS / 1000):  # who writes has seen that it is over
+            _close(self._heard, self._said)
 
     def _send(self, kind: bytes, data: bytes, until: int | None) -> None:
         """Write a frame, whole, whoever else writes."""
@@ -129,7 +143,15 @@ class Search:
 
     def _give_up(self, why: str) -> None:
         self.trouble = self.trouble or why
-        self.close()
+        pid, self._pid = self._pid, 0
+        if pid:
+            process.end(pid)
+
+
+def _close(*numbers: int) -> None:
+    for number in numbers:
+        if number >= 0:
+            os.close(number)
 
 
 def _patience(until: int | None) -> int:
@@ -191,22 +213,28 @@ class Pattern:
         self._in_lines = compiled(text, re.MULTILINE).search if is_plain else None
 
     def line(self, text: str, begin: int) -> str | None:
-        """Return the first line in *text*, from *begin* on, that matches; None for no such."""
+        """Return the first line in *text* that matches from *begin* on; None for no such."""
         if self._in_lines is not None and self._in_lines(text, begin) is None:
             return None
         for line in text.split("\n"):
-            found = self._in_line(line, begin)
-            if found is not None:
-                at = max(found.start() - _SHOWN // 4, 0)
-                return line[at : at + _SHOWN]
+            if self._in_line(line, begin) is not None:
+                return line
             begin = 0
         return None
+
+    def cut(self, line: str) -> str:
+        """Return what of *line* is around its match, if it has one still."""
+        found = self._in_line(line)
+        at = max(found.start() - _SHOWN // 4, 0) if found is not None else 0
+        return line[at : at + _SHOWN]
 
 
 class Searcher:
     """Looks for patterns, in one attempt after the other."""
 
     def __init__(self, patterns: str) -> None:
+        self.secrets: tuple[str, ...] = ()
+        self.masked: list[str] = []
         lines = enumerate(patterns.split("\n"))
         self._patterns = [(number, Pattern(line)) for number, line in lines if line.strip()]
         self.begin()
@@ -233,15 +261,25 @@ class Searcher:
             for number, pattern in self._patterns:
                 line = pattern.line(text, begin)
                 if line is not None:
-                    shown = "".join([c if c.isprintable() else " " for c in line])
+                    shown = pattern.cut(self._without_secrets(line))
+                    shown = "".join([c if c.isprintable() else " " for c in shown])
                     self._found = f"{number} {shown}"
                     return
+
+    def _without_secrets(self, line: str) -> str:
+        from cronguard.core.patterns import apply  # noqa: PLC0415 - not for the keeper
+
+        line = redact.text(line, self.secrets)
+        for pattern in self.masked:
+            line = apply(pattern, line)
+        return line
 
 
 def main() -> None:
     """Search what comes on stdin until its end; the argument is who has started us."""
     import sys  # noqa: PLC0415 - here alone
 
+    from cronguard.core.patterns import split  # noqa: PLC0415 - not for the keeper
     from cronguard.runtime import kernel  # noqa: PLC0415
 
     kernel.die_with_parent(9)
@@ -255,6 +293,10 @@ def main() -> None:
                 searcher.begin()
             elif kind == _PATTERNS:
                 searcher = Searcher(data.decode("utf-8", "surrogatepass"))
+            elif kind == _SECRET:
+                searcher.secrets += (data.decode("utf-8", "surrogatepass"),)
+            elif kind == _REDACT:
+                searcher.masked = split(data.decode("utf-8", "surrogatepass"))
             elif kind == _ASK:
                 os.write(1, f"{searcher.answer()}\n".encode("utf-8", "replace"))
             else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[int, bytes], bool]
 
-MOST_BYTES = 1 << 30
+MOST_BYTES = 16 << 30
 _LEFT_BYTES = 64 << 20
 """So much of the disk is left to others, or a tenth of a small one."""
 _READ_BYTES = 1 << 16

@@ -38,6 +38,7 @@ START_AFTER_MS = 200
 MERCY_MS = 300
 """How much longer than it was given the process may take to leave."""
 _SAID_BYTES = 1 << 14
+_NOBODY = -1
 
 
 class Teller:
@@ -64,12 +65,14 @@ class Teller:
         self.store = store
         self.secrets = secrets
         self.streak: int | None = None
+        self.released_at: int | None = None
         self.said: list[str] = []
         self._start: tuple[str, int] | None = None
         self._start_at: int | None = None
         self._starting = 0
         self._warning = 0
         self._warnings: list[str] = []
+        self._handed: list[str] = []
         self._telling: dict[int, int] = {}
 
     # -- what the loop asks -----------------------------------------------------------------------
@@ -97,7 +100,9 @@ class Teller:
 
     def tell_start(self) -> None:
         """Tell that the command has started."""
-        self._starting = self._begin(self._start_report())
+        self._starting = self._begin(self._start_report()) or _NOBODY
+        if self._starting == _NOBODY:
+            self._start_at = 0  # it is told with the end
 
     def tell_warning(self, record: str, at: int, text: str) -> None:
         """Tell that the run warns, and goes on; one process tells at a time."""
@@ -105,8 +110,9 @@ class Teller:
         if to:
             self._warnings.append(self._encoded(telling.WARNING, record, at, to, text))
         if self._warnings and self._warning not in self._telling:
-            self._warning = self._begin("\n".join(self._warnings))
-            self._warnings = []
+            self._warning = self._begin("\n".join(self._warnings)) or _NOBODY
+            if self._warning != _NOBODY:
+                self._handed, self._warnings = self._warnings, []
 
     def tell_end(self, record: str, at: int, outcome: str, reason: str, slot: int) -> None:
         """Tell how the run has ended, and what else waits on this host; *slot* 0 is none."""
@@ -179,6 +185,7 @@ class Teller:
             to=to,
             config=self.config,
             warning=warning,
+            released_at=self.released_at if kind == "end" else None,
         )
 
     def _keep(self, text: str, at: int) -> bool:
@@ -289,6 +296,8 @@ class Teller:
         self.said += [line for line in text.split("\n") if line]
         if status and pid == self._starting:
             self._start_at = 0  # it is told with the end
+        if status and pid == self._warning:
+            self._warnings = [*self._handed, *self._warnings]  # so are these
         if status and not text:
             how = f"was killed ({-status})" if status < 0 else f"failed ({status})"
             self.said.append(

@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 
 from cronguard.core import durations, report
 from cronguard.core import record as records
-from cronguard.runtime import spool
-from cronguard.runtime.proof import make_private
+from cronguard.runtime import notes, spool
 
 FOLDER = "usual"
 _KEPT_SECONDS = 3600
 
 
-def keep_report(asked: dict[str, object], state: str) -> None:
-    """Keep a report of the run that asks, if it took unusually long or short.
+def keep_report(asked: dict[str, object], state: str) -> bool:
+    """Keep a report of the run that asks, if it took unusually long or short; tell whether it did.
 
     *asked* is as for found_dead.py, with the run's `record`. Raises: whatever a store may.
     """
@@ -29,7 +29,7 @@ def keep_report(asked: dict[str, object], state: str) -> None:
     run = json.loads(record)
     text = durations.unusual(_usual(asked, state), run.get("duration_ms"))
     if not text:
-        return
+        return False
     job, run_id, at = str(asked["job"]), str(run["run_id"]), int(str(asked["at"])) + 1
     told = report.encode(
         record,
@@ -44,11 +44,12 @@ def keep_report(asked: dict[str, object], state: str) -> None:
         warning=text,
     )
     spool.put(state, job, report.file_name(at, run_id, "warning"), told)
+    return True
 
 
 def _usual(asked: dict[str, object], state: str) -> tuple[int, int] | None:
     """Return what p5 and p95 of the successes are, in ms; None while there are too few."""
-    path = os.path.join(state, FOLDER, f"{asked['namespace']}:{asked['job']}.json")
+    path = notes.path_of(state, FOLDER, str(asked["namespace"]), str(asked["job"]))
     try:
         if 0 <= time.time() - os.stat(path).st_mtime < _KEPT_SECONDS:
             with open(path, encoding="ascii") as file:
@@ -57,11 +58,8 @@ def _usual(asked: dict[str, object], state: str) -> tuple[int, int] | None:
     except (OSError, ValueError, TypeError, LookupError):
         pass  # it is read anew
     usual = _look(asked)
-    make_private(os.path.dirname(path))
-    unfinished = f"{path}.{os.getpid()}"
-    with open(unfinished, "w", encoding="ascii") as file:
-        json.dump(usual, file)
-    os.rename(unfinished, path)
+    with suppress(OSError):  # no room, or no right to: it is read anew then
+        notes.keep(path, json.dumps(usual))
     return usual
 
 

@@ -39,6 +39,8 @@ CASES = [
     (rec.NOT_STARTED, "conflict", {}, "another --slots or --ttl"),
     (rec.NOT_STARTED, "dead_man_required", {}, "ulimit -i"),
     (rec.NOT_STARTED, "log_refused", {}, "may write to it"),
+    (rec.NOT_STARTED, "limits_refused", {}, "ask for less"),
+    (rec.FAILED, "oom_killed", {"exit_status": 137}, "--memory-max"),
     (rec.NOT_STARTED, "no such file: /opt/x", {"exit_status": 127}, r"no such file.*status 127"),
     (rec.STORE_UNAVAILABLE, "connection refused", {}, "connection refused"),
 ]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cronguard.config import values
+from cronguard.core.words import size_text
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_a_duration_reads_back_as_it_was_written(ms: int) -> None:
 @pytest.mark.parametrize("text", ["0", "1", "512", "1k", "64k", "10M", "3G", "1025"])
 def test_a_size_is_told_as_it_is_written(text: str) -> None:
     """What a dry run shows can be given back to us."""
-    assert values.size_text(values.size(text)) == text
+    assert size_text(values.size(text)) == text
 
 
 @given(st.text(max_size=30))
@@ -146,3 +148,48 @@ def test_a_hostile_job_name_is_refused_in_one_printable_line(name: str) -> None:
         values.job_name(name)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"),
+    [
+        (values.nice, "-20", -20),
+        (values.nice, "0", 0),
+        (values.nice, "19", 19),
+        (values.nice, "none", None),
+        (values.ionice, "idle", "idle"),
+        (values.ionice, "best-effort", "best-effort"),
+        (values.ionice, "realtime:7", "realtime:7"),
+        (values.ionice, "none", ""),
+        (values.most, "64M", 64 << 20),
+        (values.most, "none", 0),
+        (values.percent, "150%", 150),
+        (values.percent, "7", 7),
+        (values.percent, "none", 0),
+    ],
+)
+def test_limits_read_as_they_are_written(
+    read: Callable[[str], object], text: str, value: object
+) -> None:
+    """What is lowest and highest, and none at all."""
+    assert read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "texts"),
+    [
+        (values.nice, ("-21", "20", "", "-", "--1", "+5", "1.5", "٣", "²")),
+        (
+            values.ionice,
+            ("", "idle:0", "best-effort:", "best-effort:8", "realtime:-1", "Idle", "2"),
+        ),
+        (values.most, ("", "0", "-1", "0M", "1X", "50%", "²M")),
+        (values.percent, ("", "%", "0%", "-5%", "1.5", "50%%", "999999%", "²%")),
+    ],
+)
+def test_what_is_no_limit_is_refused(read: Callable[[str], object], texts: tuple[str, ...]) -> None:
+    """C1: a limit that was misread would be none, or one that no command can live with."""
+    for text in texts:
+        with pytest.raises(ValueError, match="write") as caught:
+            read(text)
+        assert str(caught.value).isprintable(), text

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from cronguard.core import actions as do
 from cronguard.core import events as ev
 from cronguard.core import record as rec
-from cronguard.core.attempts import LONGEST_PAUSE_MS, pause_after
+from cronguard.core.attempts import LONGEST_PAUSE_MS, OOM_KILLED, pause_after
 from tests.core.test_machine import (
     CLOSED,
     DEAD,
@@ -273,6 +274,31 @@ def test_the_story_goes_as_told(
     """Each attempt, pause and end as it should be."""
     run = play(spec, steps)
     assert {name: getattr(run, name) for name in end} == end
+
+
+def test_what_an_attempt_left_behind_is_no_stop_of_the_run() -> None:
+    """It is forgotten with the attempt: also where the run is stopped in the pause after it."""
+    steps: list[Step] = [*LEAVING, (200, DEAD, "rest, say attempt_failed")]
+    assert play(TWICE, LEAVING).stopping_at == 100
+    assert play(TWICE, steps).stopping_at is None
+    stopped: list[Step] = [*steps, (300, TERM, "say stopped_resting, disarm, close release")]
+    assert play(TWICE, stopped).stopping_at is None
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_death_for_want_of_memory_is_said_with_the_limit_at_fault(
+    is_own: bool, retries: int
+) -> None:
+    """No guessing: that of --memory-max, and none where others had the memory; of the last try."""
+    died = ev.Exited(9, 0, OOM_KILLED)
+    died.is_own_limit = is_own
+    before: list[Step] = AGAIN if retries else UP
+    run = play({"retries": retries, "memory_max": 64}, before)
+    said = [one for one in run.step(died, 10_500) if isinstance(one, do.Say)]
+    [oom] = [one for one in said if one.topic == "oom_killed"]
+    assert oom.facts["limit"] == (64 if is_own else 0)
+    assert (run.outcome, run.exit_status, run.reason) == (rec.FAILED, 137, OOM_KILLED)
 
 
 def test_pauses_are_doubled_up_to_ten_minutes_or_the_first() -> None:

@@ -795,6 +795,34 @@ def test_the_record_knows_the_child_and_what_it_left() -> None:
     assert (run.stragglers, run.child_signal, run.exit_status) == (2, 9, 137)
 
 
+@pytest.mark.parametrize(
+    ("steps", "since"),
+    [
+        ([*UP, (900, WELL, "disarm, close release")], None),
+        ([*UP, (900, TERM, "signal 15"), (950, DEAD, "disarm, close release")], 900),
+        ([*UP, (900, TERM, "signal 15"), (960, INT, "forward 2")], 900),
+        ([*UP, (5_010, ev.Taken(NEXT), "kill, say taken")], 5_010),
+        ([*UP, (900, LEFT_ONE, "say stragglers, signal 15")], 900),
+    ],
+)
+def test_the_record_knows_since_when_it_is_stopped(steps: list[Step], since: int | None) -> None:
+    """The first signal, or the kill, whatever comes after it."""
+    assert play({}, steps).stopping_at == since
+
+
+def test_who_tells_of_the_run_knows_when_its_lock_was_given_back() -> None:
+    """The store has said so; a skip has given nothing back."""
+    over: list[Step] = [*UP, (900, WELL, "disarm, close release")]
+    assert play({}, over).released_at is None
+    assert play({}, [*over, (910, CLOSED, "exit 0")]).released_at == 910
+    skipped = play({}, [*ASKING, (5, HELD, "say skipped, close unslot"), (9, CLOSED, "exit 0")])
+    assert skipped.released_at is None
+    early = play(
+        {}, [(0, TERM, "say stopped_early, close release unslot"), (5, CLOSED, "exit 143")]
+    )
+    assert early.released_at is None
+
+
 def test_the_holder_in_the_way_is_kept_for_the_record() -> None:
     """L1, L7: who had it."""
     assert play({}, [*ASKING, (5, HELD, "say skipped, close unslot")]).holder is OTHER

@@ -35,6 +35,9 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "attempt_failed": {"attempt": 1, "status": 3, "pause": 20_000},
     "log_refused": {"why": "permission denied"},
     "log_failed": {"why": "no space left on device", "path": "/var/log/job.log"},
+    "oom_killed": {"limit": 64 << 20},
+    "limits_refused": {"why": "--nice -5 cannot be had: permission denied.\n  It takes root"},
+    "limits_unmet": {"why": "others are in /sys/fs/cgroup as well"},
     "counts_as_failed": {"status": 123, "why": "it wrote to stderr (--fail-on-stderr)"},
     "still_running": {"since": 600_000},
     "attempts_failed": {
@@ -58,6 +61,7 @@ PLAUSIBLE: dict[str, dict[str, object]] = {
     "reclaimed": {},
     "renew_failing": {"why": "timed out after 2s", "left": 16_000},
     "recovered": {"since": 4_000},
+    "notify_failed": {"why": "connection refused"},
     "redact_failed": {"why": "the pattern '(a+)+$' takes longer than 1000 ms"},
     "clock_stepped": {"by": -3_600_000},
     "not_closed": {"why": "timed out after 2s"},

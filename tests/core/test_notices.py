@@ -39,7 +39,13 @@ CASES: list[tuple[dict[str, Any], list[Step], int, tuple[bool, bool, int, str]]]
     ({"wait": None}, IN_QUEUE, 60_000, (
         False, False, 15_000, "waiting for the lock, held by web-3, pid 7, run bbbbbbbbbbbb",
     )),
-    ({}, SPAWNING, 20, (False, False, 15_000, "waiting for the lock")),
+    ({"jitter": 1_000}, [(0, ev.Begin(), "")], 1, (
+        False, False, 15_000, "waiting before it asks for the lock (--jitter)",
+    )),
+    ({}, [*ASKING, (5, ev.Unavailable("acquire", "connection refused"), "")], 6, (
+        False, False, 15_000, "waiting for the store: connection refused",
+    )),
+    ({}, SPAWNING, 20, (False, False, 15_000, "starting the command")),
     ({}, UP, 240_020, (True, False, 0, "holding the lock for 4m00s")),
     ({"stragglers": "wait"}, LINGERING, 2_020, (
         True, False, 0,
@@ -56,6 +62,7 @@ CASES: list[tuple[dict[str, Any], list[Step], int, tuple[bool, bool, int, str]]]
     ({}, [*UP, (100, WELL, "disarm, close release"), (110, CLOSED, "exit 0")], 111, (
         True, True, 20_000, "succeeded",
     )),
+    ({}, SKIPPED[:-1], 6, (True, True, 15_000, "skipped: another run holds the lock")),
     ({}, SKIPPED, 10, (True, True, 20_000, "skipped: another run holds the lock")),
     ({}, NOT_FOUND, 40, (False, True, 20_000, "not started: gone")),
 ]  # fmt: skip
@@ -71,6 +78,26 @@ def test_each_phase_is_told(
     found = (notices.is_ready(run), notices.is_stopping(run), notices.patience(run, now))
     assert (*found, status.removesuffix(", run 0a1b2c3d4e5f")) == told
     assert status.endswith("run 0a1b2c3d4e5f")
+
+
+def test_what_strangers_wrote_stays_in_its_line() -> None:
+    """A line more would be an assignment that systemd obeys."""
+    asked = ev.StopAsked("ann\nMAINPID=1\x1b[2J")
+    run = play({"wait": None}, [*IN_QUEUE, (50, asked, "say stopped_early, close release unslot")])
+    status = notices.status(run, RUN_ID, 60)
+    assert status.isprintable()
+    assert "MAINPID" in status
+
+
+def test_a_skip_is_ready_before_it_stops() -> None:
+    """Also while a slow store takes in its record; a stop while waiting never is."""
+    skipped = play({}, SKIPPED[:-1])
+    assert notices.is_ready(skipped)
+    assert not notices.is_over(skipped)
+    stopped = play(
+        {"wait": None}, [*IN_QUEUE, (50, TERM, "say stopped_early, close release unslot")]
+    )
+    assert not notices.is_ready(stopped)
 
 
 def test_between_two_attempts_nothing_stops() -> None:

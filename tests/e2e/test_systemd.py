@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +57,33 @@ NOTIFYING = {
     "deaf": "ExecStart=/usr/bin/cronguard run --name deaf\nTimeoutStopSec=1s\n",
     "waits": "ExecStart=/usr/bin/cronguard run --name deaf --wait 4s\nTimeoutStartSec=1s\n",
     "hung": "ExecStart=/usr/bin/cronguard run --name hung\nWatchdogSec=2s\n",
+    "queues": (
+        "ExecStart=/usr/bin/cronguard run --name long --wait forever -- true\n"
+        "TimeoutStartSec=1s\nWatchdogSec=1s\n"
+    ),
+    "held": "ExecStart=/usr/bin/cronguard run --name long -- true\n",
+    "away": (
+        "ExecStart=/usr/bin/cronguard run --name away --store redis://127.0.0.1:1 "
+        "--store-timeout 4s --on-store-error run -- sleep 600\nTimeoutStartSec=1s\nWatchdogSec=1s\n"
+    ),
+    "told": (
+        "ExecStart=/usr/bin/cronguard run --name told --report hook -- true\n"
+        "TimeoutStopSec=1s\nWatchdogSec=1s\n"
+    ),
+    "again": (
+        "ExecStart=/usr/bin/cronguard run --name again --ttl 10s --wait 1m -- sleep 600\n"
+        "WatchdogSec=2s\nRestart=on-watchdog\n"
+    ),
+    "script": (
+        "ExecStart=/bin/sh -c 'cd / && exec /usr/bin/cronguard run --name script -- sleep 600'\n"
+    ),
+    "compound": (
+        "ExecStart=/bin/sh -c '/usr/bin/cronguard run --name compound -- true; exec sleep 600'\n"
+        "TimeoutStartSec=2s\nNotifyAccess=all\n"
+    ),
 }
 """Units that are told how runs stand; with less patience than these runs take."""
+BUSY = ("activating", "active", "deactivating")
 TARGET = "[Unit]\nDescription=lab\nAllowIsolate=yes\n"
 
 pytestmark = [
@@ -132,6 +158,9 @@ def host(place: Place) -> Iterator[Host]:
         f'[jobs.long]\ncommand = ["{place.folder}/bin/tree"]\n'
         f'[jobs.hung]\ncommand = ["{place.folder}/bin/tree"]\n'
         f'[jobs.deaf]\ncommand = ["{place.folder}/bin/deaf"]\nkill_after = "4s"\n'
+        '[jobs.told]\nreport_timeout = "30s"\n'
+        '[reporters.hook]\ntype = "command"\ntimeout = "20s"\n'
+        f'on_success = "sleep 4; echo told > {place.folder}/told"\n'
     )
     config.chmod(0o600)
     found = Host(place)
@@ -199,8 +228,74 @@ def test_systemd_hears_how_a_run_stands(host: Host) -> None:
     host.do("kill", "--kill-who=main", "--signal=STOP", "hung.service")
     until("the watchdog", lambda: host.property("hung.service", "ActiveState") == "failed")
     assert host.property("hung.service", "Result") == "watchdog"
+    assert place.records("hung")[0]["outcome"] == "running", "until the next run, or clean, looks"
     until("that nothing is left", lambda: not [p for p in place.marked() if is_sleep(p)])
     assert keeper != "0"
+
+
+def test_systemd_is_patient_as_long_as_somebody_works(host: Host) -> None:
+    """In the queue, for a store that is away, for reports; a skip is no failure, nor is a stop."""
+    place = host.place
+    assert host.do("start", "--no-block", "cronguard@long.service").returncode == 0
+    until("the job's tree", lambda: place.said("up"))
+
+    # -- held: started, skipped, and well
+    assert host.do("start", "held.service").returncode == 0
+    until("it ended", lambda: host.property("held.service", "ActiveState") == "inactive")
+    assert host.property("held.service", "Result") == "success"
+    assert place.skips("long")[0]["reason"] == "held"
+
+    # -- in the queue for longer than TimeoutStartSec and WatchdogSec, then stopped there
+    assert host.do("start", "--no-block", "queues.service").returncode == 0
+    status = f"waiting for the lock, held by {os.uname().nodename}, pid "
+    until("it says so", lambda: host.property("queues.service", "StatusText").startswith(status))
+    until("it is late", lambda: lasted(host, "queues.service") > 3)
+    assert host.property("queues.service", "ActiveState") == "activating"
+    assert host.do("stop", "queues.service").returncode == 0
+    assert host.property("queues.service", "Result") == "success"
+    assert host.do("stop", "cronguard@long.service").returncode == 0
+
+    # -- a store that is away for longer than both
+    assert host.do("start", "away.service").returncode == 0
+    assert host.property("away.service", "StatusText").startswith("running unguarded for ")
+    assert host.do("stop", "away.service").returncode == 0
+
+    # -- a report that takes longer than TimeoutStopSec and WatchdogSec
+    assert host.do("start", "told.service").returncode == 0
+    until("it ended", lambda: host.property("told.service", "ActiveState") not in BUSY)
+    assert host.property("told.service", "Result") == "success"
+    assert place.said("told")
+
+
+def test_systemd_starts_again_what_hung(host: Host) -> None:
+    """The next run waits until the lock of the one that was killed has run out."""
+    place = host.place
+    assert host.do("start", "again.service").returncode == 0
+    first = host.property("again.service", "MainPID")
+    host.do("kill", "--kill-who=main", "--signal=STOP", "again.service")
+    until("the next run", lambda: len(place.records("again")) == 2, patience=60)
+    assert [record["outcome"] for record in place.records("again")] == ["running", "abandoned"]
+    until("it is active", lambda: host.property("again.service", "ActiveState") == "active")
+    assert host.property("again.service", "NRestarts") == "1"
+    assert host.property("again.service", "MainPID") not in ("0", first)
+    assert host.do("stop", "again.service").returncode == 0
+
+
+def test_systemd_hears_its_main_process_alone(host: Host) -> None:
+    """A script may end in cronguard; one that goes on after it is not stopped by its end."""
+    assert host.do("start", "script.service").returncode == 0
+    assert host.property("script.service", "StatusText").startswith("holding the lock for ")
+    assert host.do("stop", "script.service").returncode == 0
+    assert host.do("start", "compound.service").returncode == 1
+    assert host.property("compound.service", "Result") == "timeout"
+    assert host.property("compound.service", "StatusText") == ""
+    assert host.place.records("compound")[0]["outcome"] == "succeeded"
+
+
+def lasted(host: Host, unit: str) -> float:
+    """Return for how many seconds the unit's main process has been there."""
+    begun = host.property(unit, "ExecMainStartTimestampMonotonic")
+    return time.clock_gettime(time.CLOCK_MONOTONIC) - int(begun) / 1_000_000
 
 
 def is_sleep(pid: int) -> bool:

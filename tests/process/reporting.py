@@ -12,7 +12,7 @@ from tests.process.lab import ROOT, Lab
 
 PLUGIN = '''
 import json, os, time
-from cronguard.reporters.contract import Never, NotNow, Reporter
+from cronguard.reporters.contract import Never, NotNow, Reporter, Told
 
 class Diary(Reporter):
     """Notes what it is told; where a file of that name is there, it is ill in that way."""
@@ -37,6 +37,8 @@ class Diary(Reporter):
                  "record": dict(report.record), "warning": report.warning, "job": report.job}
         with open(f"{folder}/diary", "a") as file:
             file.write(json.dumps(entry) + "\\n")
+        if "remarks" in here:
+            raise Told("the ink is pale")
 '''
 ENTRY_POINTS = "[cronguard.reporters]\ndiary = diary_plugin:Diary\nbroken = diary_plugin:NotThere\n"
 

@@ -21,6 +21,8 @@ SLOW = "(x+x+)+y"
 FILLING = "seq 20000 | head -c 71000"
 """Fills a reader's pipe of 4096 bytes and what we hold for it, and then not all of our own pipe."""
 
+HELD = "{ echo ready; read line; }"
+
 
 def why(lab: Lab) -> str:
     return str(lab.records("job")[0]["reason"])
@@ -43,6 +45,22 @@ def test_output_that_matches_is_a_failure(local: Lab, where: str, joined: bool) 
         ended.stdout if joined else ended.stderr
     )
     assert why(local) == r"its output matches ERR\w+: \d (--fail-on-output): an ERROR: 7"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["password={canary}", "https://me:{canary}@host/", "given {canary}", "badge-{canary}"],
+)
+@pytest.mark.parametrize("line", ["{0} {1:.>38} ERROR", "ERROR {1:.>170} {0}"])
+def test_no_half_of_a_secret_is_in_the_reason(local: Lab, said: str, line: str) -> None:
+    """S1: a line is masked before it is cut, wherever the cut is: by looks, value, `redact`."""
+    canary = "c4naryc4naryc4nary"
+    path = local.folder / "line"
+    path.write_text(line.format(said.format(canary=canary), ""))
+    env = {"CRONGUARD_REDACT": r"badge-\w+"} | ({"A_TOKEN": canary} if "given" in said else {})
+    local.call(*RUN, "--fail-on-output", "ERROR", "--", "cat", str(path), env=env)
+    assert "ERROR" in why(local)
+    assert "c4na" not in why(local)
 
 
 def test_output_that_does_not_match_is_none(local: Lab) -> None:
@@ -132,6 +150,28 @@ def test_a_pattern_that_never_ends_fails_the_run_and_not_its_lock(local: Lab, tt
     assert (ended.returncode, ended.stdout) == (123, f"{said}\n".encode())
     assert why(local).startswith("its output could not be searched: ")
     until("nobody searches any more", lambda: not local.marked())
+
+
+def test_a_search_that_failed_is_begun_anew_with_the_next_attempt(local: Lab) -> None:
+    """Each attempt is judged by what it said itself; nothing of the one before is left open."""
+    x = "x" * 60
+    say = f"test $CRONGUARD_ATTEMPT = 3 || echo {x}; test $CRONGUARD_ATTEMPT != 3 || {HELD}"
+    again = ("--retries", "2", "--retry-delay", "1ms", "--ttl", "10s", "--fail-on-output", SLOW)
+    run = local.start(*RUN, *again, "--", "sh", "-c", say, stdin=-1)
+    out = [run.stdout.readline() for _ in range(3)]  # type: ignore[union-attr]
+    assert out == [f"{x}\n".encode()] * 2 + [b"ready\n"]
+    open_now = pipes_of(run.pid)
+    once = local.start_ready(*RUN[:2], "once", *again[4:], "--", "sh", "-c", HELD, stdin=-1)
+    assert open_now == pipes_of(once.pid)
+    once.communicate(b"\n", timeout=60)
+    _, err = run.communicate(b"\n", timeout=60)
+    assert run.returncode == 0, err
+
+
+def pipes_of(pid: int) -> int:
+    """Return how many ends of pipes it has open."""
+    links = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
+    return len([link for link in links if link.startswith("pipe:")])
 
 
 def test_a_killed_searcher_fails_the_run(local: Lab) -> None:
@@ -271,3 +311,10 @@ def test_a_success_that_took_unusually_long_or_short_is_warned_of(local: Lab, di
     local.call(*arguments)  # what is usual is known for an hour
     assert diary.events()[2:] == ["success", "warning"]
     assert not diary.waiting()
+    kept = local.state / "usual" / "cg@job"
+    kept.unlink()
+    kept.mkdir()  # it can be neither read nor written
+    pretend(60_000)
+    local.call(*arguments)
+    assert diary.events()[4:] == ["success", "warning"]
+    assert os.listdir(kept.parent) == [kept.name]

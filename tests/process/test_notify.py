@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,13 +26,22 @@ class Manager:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(address.replace("@", "\0") if address[0] == "@" else address)
         self.socket.settimeout(PATIENCE_S)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.told: list[str] = []
+        self.senders: set[int] = set()
+
+    def take(self) -> list[str]:
+        """Take one message, and note which process has sent it (unix(7), SCM_CREDENTIALS)."""
+        data, about, _, _ = self.socket.recvmsg(4096, 64)
+        self.senders.add(int.from_bytes(about[0][2][:4], sys.byteorder))
+        lines = data.decode().split("\n")
+        self.told += lines
+        return lines
 
     def hear(self, line: str) -> None:
         """Wait for a message with a line that begins so."""
         while True:
-            lines = self.socket.recv(4096).decode().split("\n")
-            self.told += lines
+            lines = self.take()
             if any(one.startswith(line) for one in lines):
                 return
 
@@ -40,7 +50,7 @@ class Manager:
         self.socket.setblocking(False)
         try:
             while True:
-                self.told += self.socket.recv(4096).decode().split("\n")
+                self.take()
         except BlockingIOError:
             return self.told
 
@@ -90,6 +100,17 @@ def test_a_skip_is_ready_too_and_what_could_not_start_is_not(local: Lab, manager
     with_lock.communicate(b"\n", timeout=60)
 
 
+def test_a_skip_is_ready_first_whatever_the_store(remote: Lab) -> None:
+    """A store that answers later than at once makes no stop before the start of it."""
+    manager = Manager(str(remote.folder / "notify"))
+    with_lock = remote.start_ready(*RUN, "--", *READY, stdin=-1)
+    env = {"NOTIFY_SOCKET": manager.address}
+    assert remote.call(*RUN, "--", "true", env=env).returncode == 0
+    assert words(manager.rest()) == ["READY=1", "STOPPING=1"]
+    with_lock.communicate(b"\n", timeout=60)
+    manager.socket.close()
+
+
 def test_who_waits_for_the_lock_asks_for_patience(local: Lab, manager: Manager) -> None:
     """A start that takes long is none that hangs; whose lock it is stands in the status."""
     holder = local.start_ready(*RUN, "--", *READY, stdin=-1, env={"NOTIFY_SOCKET": ""})
@@ -135,6 +156,42 @@ def test_the_watchdog_is_fed_by_the_loop_alone(local: Lab, manager: Manager) -> 
     run.communicate(b"\n", timeout=60)
 
 
+def test_the_keeper_alone_speaks(local: Lab, manager: Manager) -> None:
+    """Not its guardian, nor who reports, nor a run inside of the run that systemd started."""
+    config = local.folder / "c.toml"
+    config.write_text('[reporters.hook]\ntype = "command"\non_success = "echo told > told"\n')
+    config.chmod(0o600)
+    inner = " ".join(local.argv("run", "-n", "inner", "--", "true"))
+    command = f"SYSTEMD_EXEC_PID=$PPID; export SYSTEMD_EXEC_PID; {inner}"
+    run = local.start(*RUN, "-c", "c.toml", "--report", "hook", "--", "sh", "-c", command)
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+    until("the report", (local.folder / "told").exists)
+    assert words(manager.rest()) == ["READY=1", "STOPPING=1"]
+    assert manager.senders == {run.pid}
+    assert local.records("inner")[0]["outcome"] == "succeeded"
+
+
+def test_who_waits_for_its_reader_asks_for_patience(local: Lab, manager: Manager) -> None:
+    """The command has ended, and what it wrote is not lost because somebody is slow."""
+    run = local.start(*RUN, "--", "head", "-c", "120000", "/dev/zero")
+    manager.hear("STOPPING=1")
+    for _ in range(3):
+        manager.hear("EXTEND_TIMEOUT_USEC=")
+    out, _ = run.communicate(timeout=60)
+    assert (run.returncode, len(out)) == (0, 120_000)
+
+
+def test_that_nobody_listens_is_said_once_if_at_all(local: Lab) -> None:
+    """With --debug, and the run is the same."""
+    nobody = {"NOTIFY_SOCKET": str(local.folder / "nobody"), "WATCHDOG_USEC": "100000"}
+    ended = local.call(*RUN, "--debug", "--", "sh", "-c", "sleep 0.5; exit 3", env=nobody)
+    assert ended.returncode == 3
+    assert ended.stderr.count(b"systemd cannot be told how the run stands: no such file") == 1
+    ended = local.call(*RUN, "--", "sh", "-c", "exit 3", env=nobody)
+    assert (ended.returncode, ended.stderr) == (3, b"")
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": ""}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "٣"}],
@@ -156,14 +213,18 @@ def test_only_who_was_started_by_the_manager_speaks(local: Lab, manager: Manager
 
 
 def fill(address: str) -> None:
-    """Send to *address* until it takes no more."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
-        filler.setblocking(False)
-        try:
-            while True:
-                filler.sendto(b"x", address)
-        except BlockingIOError:
-            pass
+    """Send to *address* until it takes no more from anybody: each sender has a limit of its own."""
+    for _ in range(1_000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+            filler.setblocking(False)
+            sent = 0
+            try:
+                while True:
+                    sent += filler.sendto(b"x", address)
+            except BlockingIOError:
+                if not sent:
+                    return
+    raise AssertionError("it never was full")
 
 
 def test_nobody_there_or_a_full_socket_changes_nothing(local: Lab, tmp_path: Path) -> None:

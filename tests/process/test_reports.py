@@ -270,7 +270,7 @@ def test_runs_that_never_came_are_told_by_the_next(local: Lab, diary: Diary) -> 
                     "UPDATE records SET text = ? WHERE seq = ?", (json.dumps(record), seq)
                 )
             store.execute("DELETE FROM slots")
-        note = local.state / "slots" / "cg:job"
+        note = local.state / "slots" / "cg@job"
         slot, _, rule = note.read_text().partition(" ")
         note.write_text(f"{int(slot) - hours * 3_600_000} {rule}")
 

@@ -106,6 +106,16 @@ def test_a_sample_that_is_not_taken_says_why(local: Lab, diary: Diary) -> None:
     assert not local.state.exists() or not diary.waiting()
 
 
+def test_a_sample_that_is_taken_with_a_remark_is_told(local: Lab, diary: Diary) -> None:
+    """The remark stands beside that, here and after a run."""
+    diary.is_ill("remarks")
+    done = local.call("report", "test", "diary")
+    assert (done.returncode, done.stdout[-17:]) == (0, b"the ink is pale.\n")
+    ran = local.call("run", "-n", "job", "--report", "diary", "--", "false")
+    assert (ran.returncode, b"diary: the ink is pale" in ran.stderr) == (1, True)
+    assert not diary.waiting()
+
+
 def test_a_run_waits_for_a_flush_that_tells_its_job(local: Lab, diary: Diary) -> None:
     """The order is kept, whoever tells."""
     diary.is_ill("not-now")

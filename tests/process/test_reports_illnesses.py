@@ -14,9 +14,11 @@ KEPT = ["silent", "slow", "broken", "error"]
 """Of these nobody knows whether the report came; it is sent again."""
 TAKEN = ["huge"]
 LET_GO = ["redirect"]
+REFUSES = {"error": {"otlp"}}
+"""Of these a 500 is a refusal: OTLP's specification says so."""
 REPORTERS = """
 [defaults]
-report = ["healthchecks", "webhook", "prometheus", "sentry"]
+report = ["healthchecks", "webhook", "prometheus", "sentry", "otlp"]
 report_timeout = "20s"
 [reporters.healthchecks]
 url = "{url}/hc/11111111-2222-3333-4444-555555555555"
@@ -29,6 +31,9 @@ pushgateway = "{url}/push"
 on = ["failure", "success"]
 [reporters.sentry]
 dsn = "{sentry}/7"
+on = ["failure", "success"]
+[reporters.otlp]
+endpoint = "{url}/otlp"
 on = ["failure", "success"]
 """
 ALLOWED = "allow_http = true\nallow_private = true\ntimeout = '1s'\n"
@@ -68,7 +73,7 @@ def test_all_are_told(place: Lab, receiver: Receiver) -> None:
     ended = place.call(*RUN)
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, b"out\n", b"")
     found = told(receiver)
-    assert set(found) == {"hc", "hook", "push", "api"}
+    assert set(found) == {"hc", "hook", "push", "api", "otlp"}
     assert not (place.state / "spool" / "job").exists()
 
 
@@ -89,6 +94,8 @@ def test_an_ill_service_is_no_trouble_of_the_job(place: Lab, receiver: Receiver,
     receiver.ill = ""
     told(receiver)
     assert place.call("flush").returncode == 0
+    for service in REFUSES.get(ill, ()):
+        del usual[service]
     assert told(receiver) == (usual if ill in KEPT else Counter())
     assert not spool.exists()
     place.call("flush")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.reporters.collector import Collector
 from tests.reporters.relay import Relay
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def kept(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def configure(lab: Lab, relay: Relay, more: str = "") -> None:
-    """Have the lab's runs told to *relay*."""
+def configure(lab: Lab, relay: Relay, more: str = "", collector: Collector | None = None) -> None:
+    """Have the lab's runs told to *relay*, and to *collector*."""
     folder = lab.folder / ".config" / "cronguard"
     folder.mkdir(parents=True)
     text = f"""
         [defaults]
-        report = ["sentry", "later"]
+        report = ["sentry", "later"{', "otlp"' if collector else ""}]
         {more}
         [reporters.sentry]
         dsn = "{relay.dsn}"
@@ -55,6 +56,10 @@ def configure(lab: Lab, relay: Relay, more: str = "") -> None:
         type = "sentry"
         dsn = "http://key@127.0.0.1:1/2"
         timeout = "100ms"
+        allow_http = true
+        allow_private = true
+        [reporters.otlp]
+        endpoint = "{collector.url if collector else ""}/"
         allow_http = true
         allow_private = true
     """
@@ -69,8 +74,8 @@ def test_s1_o5_a_canary_shows_nowhere(local: Lab) -> None:
         "GITHUB_TOKEN": "c4n4ry-token",
         "DATABASE_URL": "postgres://me:c4n4ry-url@db/shop",
     }
-    with Relay() as relay:
-        configure(local, relay)
+    with Relay() as relay, Collector() as collector:
+        configure(local, relay, collector=collector)
         script = [SAYS, "sh", "--api-key", "c4n4ry-argv"]
         done = local.call(
             *("run", "-n", "job", "--schedule", "* * * * *", "--debug", "--", "sh", "-c"),
@@ -80,10 +85,12 @@ def test_s1_o5_a_canary_shows_nowhere(local: Lab) -> None:
         assert done.returncode == 3
         assert done.stdout.decode().count(CANARY) == 6, "what it says is not touched"
         told = b"".join(relay.bodies)
+        traced = b"".join(one.SerializeToString() for one in collector.taken)
     assert CANARY not in done.stderr.decode().replace("Bearer c4n4ry-bearer", "", 1)
     record = local.records("job")[0]
     assert "it was ***" in str(record["output_tail"])
     assert b"it was ***" in told
+    assert b"it was ***" in traced
     files = kept(local.state)
     assert any("spool" in path for path in files), "one report waits"
     answers = [
@@ -99,7 +106,12 @@ def test_s1_o5_a_canary_shows_nowhere(local: Lab) -> None:
         )
     ]
     assert all(answers)
-    for place, data in [*files.items(), ("told", told), *[("said", one) for one in answers]]:
+    for place, data in [
+        *files.items(),
+        ("told", told),
+        ("traced", traced),
+        *[("said", one) for one in answers],
+    ]:
         assert CANARY.encode() not in data, place
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from cronguard.core import telling as rules
-from cronguard.reporters.contract import Never, NotNow, Report, Reporter
+from cronguard.reporters.contract import Never, NotNow, Report, Reporter, Told
 from cronguard.reporters.spool import Waiting
 from cronguard.reporters.telling import Line, report_of, tell_all
 
@@ -93,6 +93,20 @@ def test_what_can_never_be_told_is_let_go_and_the_rest_is_told() -> None:
     ear = Ear(refuses)
     all_ = [waiting(1), waiting(2)]
     assert tell(all_, {"one": line("one", ear)}) == ["one: cannot be told: no such hook"]
+    assert ear.heard == [1, 2]
+    assert [waits.to for waits in all_] == [[], []]
+
+
+def test_what_was_told_with_a_remark_is_told() -> None:
+    """The remark is passed on, and the report goes; so does what comes after it."""
+
+    def remarks(report: Report, _timeout: float) -> None:
+        if report.at == 1:
+            raise Told("took a part of it")
+
+    ear = Ear(remarks)
+    all_ = [waiting(1), waiting(2)]
+    assert tell(all_, {"one": line("one", ear)}) == ["one: took a part of it"]
     assert ear.heard == [1, 2]
     assert [waits.to for waits in all_] == [[], []]
 

@@ -57,8 +57,9 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(
     report = {"at": 5, "run_id": "f00d", "kind": "end", "job": "job"}
     lines = "\n".join([json.dumps({"found_dead": asked}), json.dumps(report), ""])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
-    unkept, said = take(str(tmp_path))
-    assert not unkept
+    handed = take(str(tmp_path))
+    said = handed.said
+    assert not handed.unkept
     assert "cannot be read" in said[0]
     assert "c4nary" not in said[0]
     assert json.loads(next((tmp_path / "spool" / "job").iterdir()).read_text()) == report

@@ -99,5 +99,5 @@ def test_after_the_slot_that_is_noted_comes_the_next(
     other: dict[str, object] = {"once_ms": 2 * HOUR, "cron": None, "tz": None}
     assert not LastSlot(str(tmp_path), "job", "cg", other).is_next(following_one)
     for text in ("", "x", "1", "9" * 9_000, "\xff"):
-        (tmp_path / "slots" / "cg:job").write_text(text, "latin-1")
+        (tmp_path / "slots" / "cg@job").write_text(text, "latin-1")
         assert not note.is_next(following_one)

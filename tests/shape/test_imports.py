@@ -75,6 +75,7 @@ def test_a_run_of_flags_loads_nothing_heavy(tmp_path: Path, store: str) -> None:
     loaded = loaded_by_run(tmp_path, store, "-n", "job", "--timeout", "1m")
     assert "cronguard.runtime.keeper" in loaded
     assert not loaded & set(HEAVY.split())
+    assert not {name for name in loaded if name.startswith("cronguard.runtime.limit")}
 
 
 def test_a_timeout_that_is_found_out_is_read_elsewhere(tmp_path: Path, store: str) -> None:

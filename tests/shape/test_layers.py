@@ -26,7 +26,7 @@ EXCEPTIONS = {
     ("cronguard.runtime.main", "cronguard.admin.cli"),
     ("cronguard.runtime.main", "cronguard.admin.dry_run"),
 }
-SHARED_FACTS = ("proof", "identity", "selftest", "outbox", "child")
+SHARED_FACTS = ("proof", "identity", "limit_group", "selftest", "outbox", "child")
 """What of the runtime the cold side may ask: who lives here, what this host can do, how to exec."""
 MAY_KILL = {"reporters/programs.py"}
 """It starts what a report is told to: in a process of its own, when the run is over."""
@@ -100,12 +100,24 @@ def test_only_what_is_declared_is_imported() -> None:
     optional = [one for extra in data.get("optional-dependencies", {}).values() for one in extra]
     declared = {_name(text) for text in data["dependencies"]}
     ours = {"cronguard", "__future__"}
-    used = {name.split(".")[0] for _, tree in source.modules() for name in source.imports(tree)}
+    used = {
+        _package(name.split(".")[0])
+        for _, tree in source.modules()
+        for name in source.imports(tree)
+    }
     foreign = used - ours - set(sys.stdlib_module_names)
     assert foreign <= declared | {_name(text) for text in optional} | C_CORES
 
 
 C_CORES = {"_socket", "_signal", "_sqlite3", "_json", "_blake2", "_ssl", "_ctypes", "_struct"}
+
+
+PACKAGES = {"opentelemetry": "opentelemetry_proto", "google": "protobuf"}
+"""Whose modules have another name."""
+
+
+def _package(module: str) -> str:
+    return PACKAGES.get(module, module)
 
 
 def _name(requirement: str) -> str:
