@@ -6,9 +6,9 @@
     on_success = 'touch "/run/ok/$CRONGUARD_JOB"'           # a text is for /bin/sh
     timeout = "20s"                                         # and report_timeout for the job
 
-There are on_start, on_success, on_recovery, on_failure, on_stop, on_skip and on_warning, and `run`
-for whichever of these is not said. A recovery without a hook of its own is a success; of what else
-has none nothing is told, and unless `on` says otherwise nobody is even started for it.
+There are on_start, on_success, on_recovery, on_failure, on_stop, on_skip, on_warning and on_missed,
+and `run` for whichever of these is not said. A recovery without a hook of its own is a success; of
+what else has none nothing is told, and unless `on` says otherwise nobody is even started for it.
 
 A hook gets the environment of the run, with what it needs to know (see VARIABLES), and on stdin all
 of it: one JSON object with event, job, run_id, namespace, failures, warning, at and the record.

@@ -53,6 +53,8 @@ _NEVER_AGAIN = (501, 505)
 _SAID = 200
 _LEAST_SECRET = 6
 """What is shorter is no secret, and would mask half of a text."""
+_NO_SECRETS = ("content-type", "content-encoding", "user-agent")
+"""Headers that a server may quote, and that explain what it says."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -111,13 +113,15 @@ class Sender:
         *,
         timeout: float,
         judged_by: Callable[[str, Answer], Answer] | None = None,
+        well_known: str = "",
     ) -> Answer:
         """Send a request, again if need be, for *timeout* seconds. Raises: NotNow, Never.
 
-        *judged_by* says what an answer means, in place of `judge`.
+        *judged_by* says what an answer means, in place of `judge` · *well_known* is an end of the
+        path that is no secret, as it is the same for everybody.
         """
         target = self._target(url)
-        secrets = _secrets(target, headers or {})
+        secrets = _secrets(target, headers or {}, well_known)
         until = time.monotonic() + timeout
         pause = _PAUSE_SECONDS
         while True:
@@ -278,14 +282,15 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
     return Answer(response.status, response.headers, body)
 
 
-def _secrets(target: Url, headers: Mapping[str, str]) -> tuple[str, ...]:
+def _secrets(target: Url, headers: Mapping[str, str], well_known: str) -> tuple[str, ...]:
     """Return what of a request is nobody's business, the longest first."""
     auth = (target.auth or "").split(":", 1)[1:]
-    path = (target.path or "").split("/")
+    path = (target.path or "").removesuffix(well_known).split("/")
     query = [one.partition("=")[2] for one in (target.query or "").split("&")]
-    values = [part for value in headers.values() for part in (value, value.partition(" ")[2])]
+    said = [value for name, value in headers.items() if name.lower() not in _NO_SECRETS]
+    values = [part for value in said for part in (value, value.partition(" ")[2])]
     found = {target.request_uri, target.path or "", target.query or ""}
-    found |= {*auth, *path, *query, *values}
+    found = (found - {well_known}) | {*auth, *path, *query, *values}
     return tuple(sorted([one for one in found if len(one) >= _LEAST_SECRET], key=len, reverse=True))
 
 

@@ -111,9 +111,11 @@ def _parts(target: Target, settings: Mapping[str, object]) -> list[str]:
         if row.is_secret and isinstance(value, dict):
             found += [part for one in value.values() for part in (one, *one.split())]
         if row.is_secret and isinstance(value, str):
-            found += value.split()
             _, mark, rest = value.partition("://")
             path = rest.partition("/")[2] if mark else ""
             user = rest.partition("/")[0].rpartition("@")[0] if mark else ""
+            if mark and not (path or user or "?" in rest):  # a host, which messages name
+                continue
+            found += value.split()
             found += [value, path, user.partition(":")[2], *path.replace("?", "/").split("/")]
     return sorted({one for one in found if len(one) >= _LEAST_SECRET}, key=len, reverse=True)

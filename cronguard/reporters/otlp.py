@@ -18,8 +18,8 @@ are tried again, not 500; Retry-After is kept to. A server that took a part, or 
 say, has taken the request: that is said, and nothing is sent again.
 
 Roads not taken: opentelemetry-sdk with its exporter, which sends from threads, tries again for
-longer than we have, follows redirects, and makes up ids of its own; gRPC, which would bring 10 MB
-more for the same servers.
+longer than we have, follows redirects, and makes up ids of its own; gRPC, which needs one
+package more for the same servers.
 """
 
 from __future__ import annotations
@@ -83,7 +83,13 @@ class Otlp(Reporter):
         if self._is_packed:
             body = gzip.compress(body, mtime=0)
         answer = self._sender.send(
-            "POST", self._url, body, self._headers, timeout=timeout, judged_by=self._judge
+            "POST",
+            self._url,
+            body,
+            self._headers,
+            timeout=timeout,
+            judged_by=self._judge,
+            well_known=PATH,
         )
         self._remark(answer, len(found))
 

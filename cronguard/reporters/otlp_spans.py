@@ -41,6 +41,7 @@ _NUMBERS = (
     "stragglers", "output_bytes",
 )  # fmt: skip
 _TEXTS = ("job", "run_id", "outcome", "reason", "slot", "store", "version")
+_LIMITS = ("nice", "ionice", "rlimit_as_bytes", "memory_max_bytes", "cpu_quota_percent")
 _HOLDER = ("run_id", "host", "pid", "user", "job", "lock")
 
 
@@ -109,9 +110,10 @@ def _is_error(report: Report) -> bool:
 def _attributes(report: Report) -> dict[str, Value]:
     found: dict[str, Value] = {"cronguard.namespace": printable(report.namespace, _NAME)}
     _put(found, report.record, "cronguard.", (*_TEXTS, *_NUMBERS))
-    holder = report.record.get("holder")
-    if isinstance(holder, dict):
-        _put(found, holder, "cronguard.holder.", _HOLDER)
+    for name, fields in (("holder", _HOLDER), ("limits", _LIMITS)):
+        said = report.record.get(name)
+        if isinstance(said, dict):
+            _put(found, said, f"cronguard.{name}.", fields)
     if report.failures is not None:
         found["cronguard.failures_in_a_row"] = report.failures
     return found
@@ -157,11 +159,11 @@ def _runs(report: Report, error: str) -> list[Span | None]:
     found = []
     for number, one in enumerate(attempts, 1):
         status = one.get("exit_status")
+        is_runs = one.get("ended_at") == report.record.get("ended_at")
         bounds = wall_ms(one.get("started_at")), wall_ms(one.get("ended_at"))
         span = _part(report, "run", *bounds, which=f"run/{number}")
-        why = f"ended with status {status}" if status else ""
-        is_last = one is attempts[-1]
-        span = _with_command(report, span, error if is_last else why)
+        why = "failed" + (f" (exit {status})" if status else "")  # or the run had ended there
+        span = _with_command(report, span, error if is_runs else why)
         if span is not None:
             _put(span.attributes, one, "cronguard.", ("attempt", "signal"))
             _put(span.attributes, {"code": status}, "process.exit.", ("code",))

@@ -82,6 +82,20 @@ def test_the_parts_of_a_secret_address_are_secrets(
     } <= set(lines.secrets)
 
 
+def test_a_host_is_no_secret(config: Path) -> None:
+    """Messages name it; what stands before or behind it is one."""
+    for url, found in (
+        ("https://collector.example/", set()),
+        ("https://collector.example:4318", set()),
+        ("https://me@collector.example", {"https://me@collector.example"}),
+        ("https://collector.example?c4nary", {"https://collector.example?c4nary"}),
+    ):
+        config.write_text(f'[reporters.otlp]\nendpoint = "{url}"\n')
+        lines = lines_of(config)
+        lines.of("job", ["otlp"])[0]["otlp"].make()
+        assert set(lines.secrets) == found
+
+
 def test_headers_and_each_of_several_keys_are_secrets(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

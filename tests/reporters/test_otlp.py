@@ -368,18 +368,22 @@ def test_no_other_refusal_is_tried_again(collector: Collector, status: int) -> N
 
 def test_what_a_refusal_says_is_shown_without_secrets(collector: Collector) -> None:
     """In protobuf, or as a text; in one line."""
-    said = f"unknown key {SECRET}\nat all"
+    said = f"unknown key {SECRET}\nfor traces in {PROTOBUF} at /v1/traces"
     body = ExportTracePartialSuccess(rejected_spans=3, error_message=said).SerializeToString()
-    one = otlp(collector, headers={"api-key": SECRET})
+    one = otlp(collector, headers={"api-key": SECRET}, endpoint=f"{collector.url}/hidden1")
+    collector.path = "/hidden1/v1/traces"
     for answer in (
         Answer(400, {"Content-Type": PROTOBUF}, body),
         Answer(400, {"Content-Type": "text/plain"}, said.encode()),
+        Answer(400, {}, f"unknown key hidden1\nfor traces in {PROTOBUF} at /v1/traces".encode()),
     ):
         collector.answers = [answer]
         with pytest.raises(Never, match=r"answers 400: unknown key \*\*\*") as caught:
             one.tell(ended(), 5)
+        assert str(caught.value).endswith(f"for traces in {PROTOBUF} at /v1/traces")
         assert "\n" not in str(caught.value)
         assert SECRET not in str(caught.value)
+        assert "hidden1" not in str(caught.value)
 
 
 def test_what_was_taken_in_part_is_said_and_not_sent_again(collector: Collector) -> None:

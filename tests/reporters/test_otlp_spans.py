@@ -107,7 +107,7 @@ def test_each_attempt_has_a_span_with_how_it_ended() -> None:
         (STARTED + 800, AT),
     ]
     assert first.span_id != second.span_id
-    assert first.error == "ended with status 3"
+    assert first.error == "failed (exit 3)"
     assert second.error == found[0].error == "failed (killed by KILL)"
     assert first.attributes["cronguard.attempt"] == 1
     assert second.attributes["process.exit.code"] == 137
@@ -115,6 +115,14 @@ def test_each_attempt_has_a_span_with_how_it_ended() -> None:
     assert "cronguard.signal" not in first.attributes
     found = spans(run(records.FAILED, attempts=said), with_output=True)
     assert [span.name for span in found].count("run") == 2
+
+
+def test_an_attempt_that_was_over_before_the_run_failed_by_itself() -> None:
+    """A signal in the pause after it stopped the run, not the attempt."""
+    said = [attempt(1, STARTED, STARTED + 300, 3)]
+    found = of(run(records.STOPPED, attempts=said, reason="signal"))
+    assert found["run"].error == "failed (exit 3)"
+    assert found["backup"].error == "was stopped after 1.5s: signal"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +202,7 @@ def test_what_is_told_while_it_runs_is_a_moment_in_the_same_trace(one: Report) -
 def test_attributes_have_the_names_of_the_conventions_and_ours() -> None:
     """The whole tells of `cronguard run`, the run of the command."""
     facts = {"pid": 77, "token": 5, "exit_status": 3, "reason": "x", "signal": None}
+    facts |= {"limits": {"nice": 10, "memory_max_bytes": 1 << 30}}
     one = run(records.FAILED, **facts)
     found = of(one)
     said = found["backup"].attributes
@@ -207,6 +216,10 @@ def test_attributes_have_the_names_of_the_conventions_and_ours() -> None:
         "token": 5,
     }
     assert (said["cronguard.duration_ms"], said["cronguard.failures_in_a_row"]) == (1500, 1)
+    assert (said["cronguard.limits.nice"], said["cronguard.limits.memory_max_bytes"]) == (
+        10,
+        1 << 30,
+    )
     assert "cronguard.signal" not in said
     assert found["run"].attributes == {
         "process.command_args": ["/opt/backup", "--all"],

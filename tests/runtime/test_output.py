@@ -117,6 +117,59 @@ def test_o1_spill_does_not_grow(tmp_path: Path, streams: list[int]) -> None:
     assert [len(content(number)) for number in streams] == [15_000, 15_000]
 
 
+def test_spill_keeps_the_ends_of_what_is_too_much(tmp_path: Path) -> None:
+    """O1: the disk has its bound, too; what is left out is counted, to the byte."""
+    one = os.open(tmp_path / "one", os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+    two = os.dup(one)
+    spill = Spill(str(tmp_path), write_all, most=10_000)
+    lines = [b"line %06d\n" % i for i in range(5_000)]
+    files = len(os.listdir("/proc/self/fd"))
+    for i, line in enumerate(lines):
+        spill.add((one, two)[i % 2], line)
+    assert len(os.listdir("/proc/self/fd")) <= files + 2, "what is left out takes no room"
+    spill.show()
+    head, note, tail = content(one).partition(b"\n[... ")
+    number, word, tail = tail.partition(b" bytes not kept (--quiet) ...]\n")
+    assert note
+    assert word
+    whole = b"".join(lines)
+    assert whole.startswith(head)
+    assert whole.endswith(tail)
+    assert len(head) + int(number) + len(tail) == len(whole)
+    assert len(head) >= 5_000
+    assert 2_500 <= len(tail) <= 5_100
+    os.close(one)
+    os.close(two)
+
+
+@pytest.mark.parametrize("size", [4_999, 5_001, 7_600, 10_000])
+def test_spill_keeps_all_of_what_it_has_room_for(
+    tmp_path: Path, streams: list[int], size: int
+) -> None:
+    """Up to its bound nothing is left out, in however many files it is."""
+    spill = Spill(str(tmp_path), write_all, most=10_000)
+    data = os.urandom(size)
+    for i in range(0, size, 7):
+        spill.add(streams[0], data[i : i + 7])
+    spill.show()
+    assert content(streams[0]) == data
+
+
+def test_spill_leaves_room_on_the_disk(
+    tmp_path: Path, streams: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H5: the store of this host may be on it; what it took is shown and given back."""
+    spill = Spill(str(tmp_path), write_all)
+    spill.add(streams[0], b"before ")
+    monkeypatch.setattr("cronguard.runtime.spill._LEFT_BYTES", 1 << 62)
+    facts = os.statvfs(tmp_path)
+    nearly = os.statvfs_result((*facts[:4], facts.f_blocks // 11, *facts[5:]))
+    monkeypatch.setattr("cronguard.runtime.spill.os.fstatvfs", lambda _: nearly)
+    spill.add(streams[0], b"after")
+    assert spill.failed == "no space left on device"
+    assert content(streams[0]) == b"before after"
+
+
 def test_spill_without_a_folder_shows_at_once(
     monkeypatch: pytest.MonkeyPatch, streams: list[int]
 ) -> None:

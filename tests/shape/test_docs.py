@@ -13,6 +13,7 @@ from cronguard.admin import cli
 from cronguard.admin.run import command as run_command
 from cronguard.config.options import IN_SPEC, OF_CODE, OPTIONS
 from cronguard.core import exits, record
+from cronguard.reporters.command import VARIABLES as FOR_HOOKS
 from tests.shape import readme, source
 
 DOCS = [path for path in source.tracked() if path.endswith(".md")]
@@ -91,6 +92,7 @@ def test_options_and_variables_in_the_documents_exist(path: str) -> None:
         flags -= {"--strict", "--check"}  # of the tools that are named there
     assert flags <= all_flags()
     known = {option.variable for option in OPTIONS} | OWN_VARIABLES | FOR_THE_CHILD
+    known |= set(FOR_HOOKS)
     assert set(VARIABLE.findall(text)) <= known | {"CRONGUARD_CI"}
 
 
