@@ -194,6 +194,35 @@ find /sys/fs/cgroup -mindepth 1 -type d
     assert not [line for line in lines if line.startswith("/sys/fs/cgroup/")], "nothing is left"
 
 
+def test_an_ordinary_user_has_limits_in_a_group_of_his_own(place: Place) -> None:
+    """As with Delegate=yes and User=; while others are in it, the run goes on and warns."""
+    python = interpreter_for(NOBODY)
+    if python is None:
+        pytest.skip("an ordinary user can execute no Python here")
+    script = f"""
+mkdir -m 700 /run/other; chown {NOBODY}:{NOBODY} /run/other
+echo '+memory +cpu' > /sys/fs/cgroup/cgroup.subtree_control
+unit=/sys/fs/cgroup/unit; mkdir $unit
+chown {NOBODY}:{NOBODY} $unit $unit/cgroup.procs $unit/cgroup.subtree_control
+user="setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups env CRONGUARD_STATE_DIR=/run/other"
+run="$user {python} -m cronguard run --memory-max 64M --cpu-quota 50% -n"
+sh -c 'echo $$ > '$unit'/cgroup.procs; exec "$@"' sh $run alone -- {python} -c '{GREEDY}'
+echo status $?
+find $unit -mindepth 1 -type d
+cat $unit/cgroup.subtree_control
+sh -c 'echo $$ > '$unit'/cgroup.procs; "$@"; echo status $?' sh $run beside -- true
+find $unit -mindepth 1 -type d
+"""
+    lines = boot(place, script)
+    assert [line for line in lines if line.startswith("status ")] == ["status 137", "status 0"]
+    said = "\n".join(lines)
+    assert "alone: killed by the kernel, as --memory-max (64M) had no memory left" in said
+    assert "beside: runs without --memory-max and --cpu-quota: others are in" in said
+    assert "alone: runs without" not in said
+    left = lines[lines.index("status 137") + 1 :]
+    assert not [line for line in left if line.startswith(("/sys/fs/cgroup/", "cpu ", "memory"))]
+
+
 def test_the_files_of_the_host_cannot_be_changed_from_there(place: Place) -> None:
     """Or a test could do harm."""
     lines = boot(place, f"touch {place.folder}/x || echo refused")
