@@ -15,12 +15,10 @@ that each tells its age, and whose lines they are.
 
 from __future__ import annotations
 
+from _json import encode_basestring_ascii as _quote  # the C core, as in record.py
+
 from cronguard.core import record as records
 from cronguard.core.words import printable, span
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MARK = "=== "
 STREAMS = {1: "stdout", 2: "stderr"}
@@ -77,15 +75,16 @@ def lost(told: Told, at: int, count: int, why: str, *, as_json: bool) -> bytes:
     return _line(at, told, f"{count} bytes are missing here: {why}")
 
 
-def objects(
-    told: Told, at: int, stream: int, lines: Iterable[bytes], *, is_cut: bool = False
-) -> bytes:
+def objects(told: Told, at: int, stream: int, lines: list[bytes], *, is_cut: bool = False) -> bytes:
     """Return what was said as objects; *is_cut*: the last of the *lines* goes on in the next."""
+    if not lines:
+        return b""
     head = records.encode({"time": records.utc(at), "stream": STREAMS[stream], **_whose(told)})
     head = f'{head[:-1]},"message":'
-    texts = [records.encode(line.decode("utf-8", "surrogateescape")) for line in lines]
+    whole = b"\n".join(lines).decode("utf-8", "surrogateescape")  # all at once: many times as fast
+    texts = [_quote(text) for text in whole.split("\n")]
     said = [f"{head}{text}}}\n" for text in texts]
-    if is_cut and said:
+    if is_cut:
         said[-1] = f'{head}{texts[-1]},"partial":true}}\n'
     return "".join(said).encode("ascii")
 

@@ -19,15 +19,15 @@ class Lines:
 
         The piece comes after the lines.
         """
-        whole, newline, rest = data.rpartition(b"\n")
-        lines = b""
-        if newline:
-            lines = b"".join([self._rest, whole, newline])
+        end = data.rfind(b"\n") + 1
+        lines, rest = data[:end], data[end:]
+        if end and self._rest:
+            lines = b"".join((self._rest, lines))
             self._rest = bytearray()
-        self._rest += rest
-        if len(self._rest) <= LONGEST:
+        if len(self._rest) + len(rest) <= LONGEST:
+            self._rest += rest
             return lines, b""
-        return lines, self.end()
+        return lines, self.end() + rest
 
     def end(self) -> bytes:
         """Return the line that has no end so far, and forget it."""

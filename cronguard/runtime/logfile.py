@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cronguard.core.spec import JobSpec
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE = 0o600
 _FIRST_BYTES = 64
 _NO_FILE = "it is no file"
@@ -60,15 +60,15 @@ class LogFile:
         self._is_kept = False
         self.stuck = ""
         try:
-            self.number = self._open()
+            self.number = self._open(_FLAGS | os.O_CREAT)
         except OSError as error:
             is_pipe = error.errno == ENXIO  # that nobody reads
             why = _NO_FILE if is_pipe else os.strerror(error.errno or 0).lower()
             raise NoLog(why) from None
 
-    def _open(self) -> int:
+    def _open(self, flags: int) -> int:
         """Open the file that has the name now. Raises: OSError, NoLog."""
-        number = os.open(self._real, _FLAGS, _MODE)
+        number = os.open(self._real, flags, _MODE)
         if not S_ISREG(os.fstat(number).st_mode):
             os.close(number)
             raise NoLog(_NO_FILE)
@@ -95,16 +95,27 @@ class LogFile:
         try:
             if _is_same(self._real, mine) and not self._rename(mine, now):
                 return False
-            self.number = self._open()
+            self.number = self._next(mine)
         except OSError as error:
             self.stuck = os.strerror(error.errno or 0).lower()
             return False
         except NoLog as error:
             self.stuck = str(error)
             return False
-        _make_alike(self.number, mine)
         os.close(old)
         return True
+
+    def _next(self, old: os.stat_result) -> int:
+        """Make the next file, or open that of another run. Raises: OSError, NoLog.
+
+        WARNING: root may log into a folder of somebody who puts a link there now.
+        """
+        try:
+            number = self._open(_FLAGS | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return self._open(_FLAGS | os.O_NOFOLLOW)
+        _make_alike(number, old)
+        return number
 
     def _rename(self, mine: os.stat_result, now: int) -> bool:
         """Give the file the name of an old one; False if another has its lock. Raises: OSError.
@@ -172,11 +183,12 @@ def _is_same(path: str, mine: os.stat_result) -> bool:
 
 
 def _make_alike(file: int, old: os.stat_result) -> None:
-    """Give a new file the mode and owner of the one before it, as far as we may."""
+    """Give a new file the mode and group of the one before it, if that was ours to set."""
+    if old.st_uid != os.geteuid():
+        return
     try:
-        if os.fstat(file).st_size == 0:
-            os.fchmod(file, old.st_mode & 0o777)
-            os.fchown(file, old.st_uid, old.st_gid)
+        os.fchmod(file, old.st_mode & 0o777)
+        os.fchown(file, -1, old.st_gid)
     except OSError:
         pass
 

@@ -166,10 +166,12 @@ def test_a_full_disk_changes_nothing_but_the_log(local: Lab) -> None:
     """Output and status are the command's; what is missing is counted and said."""
     disk = local.folder / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=224k", "tmpfs", disk], check=True)
     try:
         say = "yes 123456789 | head -n 20000; rm disk/ballast; echo more; exit 3"
-        (disk / "ballast").write_bytes(b"x" * 20_000)
+        # 44 kB are full before the end of 200 kB is even in the pipe; what may still be on its way
+        # when the ballast is gone (the pipe, and what is read at a time) has room in its place.
+        (disk / "ballast").write_bytes(b"x" * 180_000)
         arguments = (*RUN, "--log", "disk/job.log", "--", *SHELL, say)
         ended = local.call(*arguments)
         assert ended.returncode == 3

@@ -175,6 +175,38 @@ def test_a_link_stays_one_when_the_log_is_turned(tmp_path: Path) -> None:
     assert len(said(tmp_path / "disk/real")) == 3
 
 
+@pytest.mark.parametrize("leads_to", ["there", "nothing"])
+def test_a_link_that_somebody_puts_there_is_not_followed(tmp_path: Path, leads_to: str) -> None:
+    """Root may log into a folder of another, who is not to have files made or changed elsewhere."""
+    path, target = tmp_path / "a", tmp_path / "target"
+    log = log_to(path)
+    if leads_to == "there":
+        target.touch(0o600)
+    path.unlink()
+    path.symlink_to(target)
+    log.add(1, LINE % 0)
+    end(log)
+    assert log.stuck.startswith("too many levels of symbolic links")
+    assert target.exists() == (leads_to == "there")
+    assert not target.exists() or target.stat().st_size == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_file_of_another_user_is_no_example_for_ours(tmp_path: Path) -> None:
+    """Whoever owns it sets its mode: a new one is ours alone."""
+    path = tmp_path / "a"
+    path.touch()
+    path.chmod(0o666)
+    os.chown(path, 65534, 65534)
+    log = log_to(path, size=100)
+    log.add(1, LINE % 0)
+    log.add(1, LINE % 1)
+    end(log)
+    facts = path.stat()
+    assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (0, os.getegid(), 0o600)
+
+
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_file_begun_within_a_run_says_whose_it_is_and_since_when(
     tmp_path: Path, style: str
