@@ -12,6 +12,7 @@ import os
 from errno import ENXIO
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from stat import S_ISDIR, S_ISREG
+from time import sleep
 
 from cronguard.core import logline
 from cronguard.core import record as records
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _MODE = 0o600
+_TRIES = 10
+_PAUSES = (0.001, 0.005, 0.02)
 _FIRST_BYTES = 64
 _NO_FILE = "it is no file"
 
@@ -110,12 +113,17 @@ class LogFile:
 
         WARNING: root may log into a folder of somebody who puts a link there now.
         """
-        try:
-            number = self._open(_FLAGS | os.O_CREAT | os.O_EXCL)
-        except FileExistsError:
-            return self._open(_FLAGS | os.O_NOFOLLOW)
-        _make_alike(number, old)
-        return number
+        for _ in range(_TRIES):
+            try:
+                number = self._open(_FLAGS | os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                try:
+                    return self._open(_FLAGS | os.O_NOFOLLOW)
+                except FileNotFoundError:  # it is full already, and was renamed in between
+                    continue
+            _make_alike(number, old)
+            return number
+        return self._open(_FLAGS | os.O_NOFOLLOW)
 
     def _rename(self, mine: os.stat_result, now: int) -> bool:
         """Give the file the name of an old one; False if another has its lock. Raises: OSError.
@@ -137,13 +145,20 @@ class LogFile:
         return True
 
     def ends_a_line(self) -> bool:
-        """Tell whether nothing stands before the next byte on its line: who wrote may be dead."""
+        """Tell whether nothing stands before the next byte on its line: who wrote may be dead.
+
+        Or in the middle of writing: half of what another writes can be seen. So it is looked twice.
+        """
         try:
             with open(self._real, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                return not size or os.pread(file.fileno(), 1, size - 1) == b"\n"
+                for pause in (*_PAUSES, 0):
+                    size = os.fstat(file.fileno()).st_size
+                    if not size or os.pread(file.fileno(), 1, size - 1) == b"\n":
+                        return True
+                    sleep(pause)
         except OSError:
             return True
+        return False
 
     def is_old(self, now: int) -> bool:
         """Tell whether the first line in the file is of a moment too long ago."""

@@ -175,6 +175,28 @@ def test_a_link_stays_one_when_the_log_is_turned(tmp_path: Path) -> None:
     assert len(said(tmp_path / "disk/real")) == 3
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_half_of_what_another_writes_is_not_taken_for_the_last_words_of_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """The kernel shows a long write as it grows; only who ended in it leaves half a line."""
+    path = tmp_path / "a"
+    path.write_bytes(b"of another, half")
+
+    def other_goes_on(_: float) -> None:
+        if ends and not path.read_bytes().endswith(b"\n"):
+            with path.open("ab") as file:
+                file.write(b" and whole\n")
+
+    monkeypatch.setattr(logfile, "sleep", other_goes_on)
+    log = log_to(path)
+    end(log)
+    first, second, third = path.read_bytes().splitlines()
+    assert first == (b"of another, half and whole" if ends else b"of another, half")
+    assert b"begins on" in second
+    assert b"succeeded" in third
+
+
 @pytest.mark.parametrize("leads_to", ["there", "nothing"])
 def test_a_link_that_somebody_puts_there_is_not_followed(tmp_path: Path, leads_to: str) -> None:
     """Root may log into a folder of another, who is not to have files made or changed elsewhere."""
