@@ -129,6 +129,7 @@ class Teller:
 
     def tell_warning(self, record: str, at: int, text: str) -> None:
         """Tell that the run warns, and goes on; one process tells at a time."""
+        self.reap()
         to = self._wanted(telling.WARNING, "", "")
         if to:
             self._warnings.append(self._encoded(telling.WARNING, record, at, to, text))
