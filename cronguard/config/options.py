@@ -360,6 +360,6 @@ IN_SPEC = (
 """What goes into the JobSpec under its own name."""
 OF_CODE = (
     NAMESPACE, TIMEOUT, TTL, WAIT, REPLACE, SLOTS, LOCK, ONCE, SCHEDULE, TZ, FORCE_SLOT, MIN_HOLD,
-    JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, REDACT,
+    JITTER, ON_STORE_ERROR, STORE_TIMEOUT, MIN_REPLICAS, REDACT, REPORT, REPORT_TIMEOUT, WARN_AFTER,
 )  # fmt: skip
 """What of these counts for Python code under a lease; the others are about commands."""

@@ -236,11 +236,16 @@ def ionice(text: str) -> str:
     return text
 
 
+MOST_BYTES = 1 << 50
+
+
 def most(text: str) -> int:
     """Return a size that is not zero; 0 for `none`."""
     number = 0 if text == "none" else size(text)
     if not number and text != "none":
         raise ValueError(f"{shown(text)} leaves no room at all; write a size, or none")
+    if number > MOST_BYTES:
+        raise ValueError(f"{shown(text)} is more than any host has; write a size, or none")
     return number
 
 

@@ -29,7 +29,8 @@ from cronguard.library.errors import (
 )
 from cronguard.library.lease import Lease
 from cronguard.library.moment import Moment
-from cronguard.runtime.afterwards import deliver_outbox
+from cronguard.runtime import teller
+from cronguard.runtime.afterwards import deliver_outbox, tell_end
 from cronguard.runtime.auto_timeout import look
 from cronguard.runtime.claims import claim_of, plan_of, refuse_wrong_address
 from cronguard.runtime.clock import Wall, now_ms
@@ -82,6 +83,7 @@ class BlockKeeper(Keeper):
             schedule=plan.schedule if plan else None,
             announced=plan.announced if plan else None,
             redaction=Redaction(spec.redact) if spec.redact else None,
+            teller=teller.of(resolved, claim, plan) if resolved.targets else None,
         )
         self._auto_timeout = resolved.auto_timeout
         for why in plan.odd if plan else []:
@@ -150,6 +152,8 @@ class BlockKeeper(Keeper):
                 self._find_timeout()
             self.serve()
             deliver_outbox(self)
+            if self.teller is not None:
+                tell_end(self, self.teller)
         except Exception as error:  # noqa: BLE001  (or nobody would learn of it: this is a thread)
             self._crashed(error)
         finally:
@@ -158,6 +162,14 @@ class BlockKeeper(Keeper):
             forks.remove(self)
             self.over.reach()
             self.settled.reach()
+        if self.teller is not None:
+            self._see_told(self.teller)
+
+    def _see_told(self, telling: teller.Teller) -> None:
+        """Wait for who tells the reporters; the program goes on meanwhile, and may end."""
+        telling.wait(-1, now_ms() + self.spec.report_timeout)
+        for what in dict.fromkeys(telling.said):
+            log.warning("%s: %s", self.spec.name, what)
 
     def _find_timeout(self) -> None:
         """See how long the job's runs take: here it may block, and what it loads is no matter."""

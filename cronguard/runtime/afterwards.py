@@ -31,7 +31,7 @@ def finish(keeper: Keeper) -> None:
     if keeper.notifier is not None:
         keeper.notifier.last(keeper.run, now_ms())
     if teller is not None:
-        _tell_end(keeper, teller)
+        tell_end(keeper, teller)
     _show_output(keeper)
     if keeper.output.log is not None:
         _end_log(keeper, keeper.output.log)
@@ -115,7 +115,8 @@ def _tell_turns(keeper: Keeper) -> None:
 # -- reporters ------------------------------------------------------------------------------------
 
 
-def _tell_end(keeper: Keeper, teller: Teller) -> None:
+def tell_end(keeper: Keeper, teller: Teller) -> None:
+    """Keep the report of the end, and start who tells it."""
     close, run = keeper.ended, keeper.run
     record = (close and close.record) or keeper.record()
     at = keeper.wall.at(run.ended_at or now_ms())

@@ -138,6 +138,8 @@ class Guardian:
                 return 0
             if self._look() and self.keeper_gone:
                 self.mark()
+                if self.hold.group is not None:
+                    self.hold.group.leave()  # as the keeper would have
                 return 0
             if self.killing:
                 self._kill_again()

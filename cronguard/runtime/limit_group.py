@@ -3,7 +3,8 @@
 That takes controllers of cgroup v2. A group can give them out to the groups in it only if it has
 no processes itself, so the keeper goes into one beside the command's. Where others are in our
 group, as below cron, root has a group of its own for all jobs at the top, as container engines do.
-An ordinary user needs a unit with `Delegate=yes`.
+An ordinary user needs a unit with `Delegate=yes`. A command of another run has that one's limits,
+and no way out of them.
 
 What was found is tried before the lease is asked for: a run must not fail for want of a group.
 """
@@ -19,6 +20,7 @@ from cronguard.runtime.limits import tried
 
 TOP = "cronguard"
 CPU_PERIOD_US = 100_000
+_HEX = frozenset("0123456789abcdef")
 
 
 class LimitGroup:
@@ -153,7 +155,8 @@ def _obstacle(here: str, names: list[str]) -> str:
             return f"{here} has no controller for {' and '.join(missing)}"
         others = set(_words(f"{here}/cgroup.procs")) - {str(os.getpid())}
         if others and _is_undivided(here):
-            return f"others are in {here} as well, so it cannot be divided"
+            whose = ", and it is another run's" if is_of_a_run(here) else ""
+            return f"others are in {here} as well{whose}, so it cannot be divided"
     except OSError as error:
         return f"{here} cannot be divided ({os.strerror(error.errno or 0).lower()})"
     return ""
@@ -171,9 +174,22 @@ def _top(here: str) -> str:
 
 def _may_use_top(top: str, here: str) -> bool:
     """Tell whether root may divide it; that of a container often has processes in it."""
-    if os.geteuid() != 0 or top == here:
+    if os.geteuid() != 0 or top == here or is_of_a_run(here):
         return False
     return not (_is_undivided(top) and _words(f"{top}/cgroup.procs"))
+
+
+def is_of_a_run(folder: str) -> bool:
+    """Tell whether *folder* is, or is in, a group that a run has made for its command (launch.py).
+
+    What is in there stays in there, or it could get out of that run's limits, and of its net.
+    """
+    for name in folder.split("/"):
+        word, _, rest = name.partition("-")
+        pid, _, random = rest.partition("-")
+        if word == TOP and pid.isdigit() and len(random) == 8 and _HEX.issuperset(random):
+            return True
+    return False
 
 
 def _is_undivided(folder: str) -> bool:

@@ -215,24 +215,9 @@ def _teller(resolved: Resolved, claim: Claim, plan: Plan | None) -> Teller | Non
     """Return who tells the reporters of the run, if it has any."""
     if not resolved.targets:
         return None
-    from cronguard.runtime.teller import Teller  # noqa: PLC0415  (only with reporters)
+    from cronguard.runtime.teller import of  # noqa: PLC0415  (only with reporters)
 
-    last_slot = None
-    if plan is not None and plan.announced is not None and resolved.state is not None:
-        from cronguard.runtime.last_slot import LastSlot  # noqa: PLC0415  (with both alone)
-
-        about = (resolved.state, claim.job, claim.namespace)
-        last_slot = LastSlot(*about, plan.announced, plan.schedule)
-    return Teller(
-        resolved.targets,
-        claim,
-        state=resolved.state,
-        config=resolved.config,
-        timeout=resolved.spec.report_timeout,
-        store=resolved.spec.store,
-        secrets=resolved.secrets,
-        last_slot=last_slot,
-    )
+    return of(resolved, claim, plan)
 
 
 def _redaction(patterns: str) -> Redaction | None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import signal
 
     from cronguard.config.reporters import Target
+    from cronguard.config.resolve import Resolved
+    from cronguard.config.rules import Plan
     from cronguard.core.spec import Claim
     from cronguard.runtime.last_slot import LastSlot
 else:
@@ -39,6 +41,27 @@ MERCY_MS = 300
 """How much longer than it was given the process may take to leave."""
 _SAID_BYTES = 1 << 14
 _NOBODY = -1
+_LOOK_EVERY_MS = 20
+
+
+def of(resolved: Resolved, claim: Claim, plan: Plan | None) -> Teller:
+    """Return who tells the reporters of a run."""
+    last_slot = None
+    if plan is not None and plan.announced is not None and resolved.state is not None:
+        from cronguard.runtime.last_slot import LastSlot  # noqa: PLC0415  (with both alone)
+
+        about = (resolved.state, claim.job, claim.namespace)
+        last_slot = LastSlot(*about, plan.announced, plan.schedule)
+    return Teller(
+        resolved.targets,
+        claim,
+        state=resolved.state,
+        config=resolved.config,
+        timeout=resolved.spec.report_timeout,
+        store=resolved.spec.store,
+        secrets=resolved.secrets,
+        last_slot=last_slot,
+    )
 
 
 class Teller:
@@ -106,6 +129,7 @@ class Teller:
 
     def tell_warning(self, record: str, at: int, text: str) -> None:
         """Tell that the run warns, and goes on; one process tells at a time."""
+        self.reap()
         to = self._wanted(telling.WARNING, "", "")
         if to:
             self._warnings.append(self._encoded(telling.WARNING, record, at, to, text))
@@ -129,16 +153,20 @@ class Teller:
             self._begin("\n".join(handed), whose="others")
 
     def wait(self, wake: int, until: int) -> None:
-        """Wait until all is told, *until* is past, or somebody wants us gone."""
+        """Wait until all is told, *until* is past, or somebody wants us gone.
+
+        Signals wake us by *wake*; without it, where we may not hear any, we look now and then.
+        """
         poller = poll()
-        poller.register(wake, POLLIN)
+        if wake >= 0:
+            poller.register(wake, POLLIN)
         while self._telling:
             self.reap()
             pause = until + MERCY_MS - now_ms()
             if not self._telling or pause <= 0:
                 break
-            poller.poll(pause)
-            if set(signals.received(wake)) & STOP_SIGNALS:
+            poller.poll(pause if wake >= 0 else min(pause, _LOOK_EVERY_MS))
+            if wake >= 0 and set(signals.received(wake)) & STOP_SIGNALS:
                 break
         for pid in list(self._telling):
             self._end(pid)

@@ -196,8 +196,8 @@ def test_a_run_without_such_a_group_goes_on_and_says_so(
     [
         ("--nice", ("20", "-21", "x", "", "1.5")),
         ("--ionice", ("foo", "idle:3", "best-effort:8", "realtime:", "best-effort:44")),
-        ("--rlimit-as", ("0", "x", "-1")),
-        ("--memory-max", ("0", "50%")),
+        ("--rlimit-as", ("0", "x", "-1", "999999999999999G")),
+        ("--memory-max", ("0", "50%", "999999999999999G")),
         ("--cpu-quota", ("0", "0%", "%", "x", "-5%")),
     ],
 )

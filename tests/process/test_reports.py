@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import stat
+import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -290,3 +291,68 @@ def test_runs_that_never_came_are_told_by_the_next(local: Lab, diary: Diary) -> 
     pretend(1)
     local.call(*once)
     assert len(diary.entries()) == 1
+
+
+BLOCK = """
+import sys, time
+from cronguard import guard
+def work():
+    with guard("job"):
+        sys.stdin.readline()
+        if len(sys.argv) > 1:
+            raise ValueError("no")
+try:
+    work()
+except ValueError:
+    pass
+print("over", flush=True)
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_block_of_python_code_is_told_of_as_a_run_is(
+    local: Lab, diary: Diary, fails: bool
+) -> None:
+    """Its start while it runs; its end also where the program ends with it."""
+    diary.configure("[jobs.job]\nreport = ['diary']\n", on=["start", "success", "failure"])
+    block = start_block(local, *(["fail"] if fails else []))
+    until("the start is told", lambda: diary.events() == ["start"])
+    block.communicate(b"\n", timeout=60)
+    assert block.returncode == 0
+    end = "failure" if fails else "success"
+    until("the end is told", lambda: diary.events() == ["start", end])
+    assert diary.entries()[1]["record"]["reason"] == ("ValueError: no" if fails else None)  # type: ignore[index]
+    until("nobody is left", lambda: not local.marked())
+
+
+@pytest.mark.parametrize("how", ["sleeps", "dies", "raises"])
+def test_an_ill_reporter_holds_up_no_block(local: Lab, diary: Diary, how: str) -> None:
+    """The program goes on, and ends; the report waits for the next run."""
+    diary.configure("[defaults]\nreport = ['diary']\nreport_timeout = '1m'\n", on=["success"])
+    diary.is_ill(how)
+    block = start_block(local)
+    out, _ = block.communicate(b"\n", timeout=50)
+    assert (block.returncode, out) == (0, b"over\n")
+    until("it was asked", lambda: len(diary.asked()) == 1)
+    for pid in diary.asked():
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    until("nobody is left", lambda: not local.marked())
+    assert len(diary.waiting()) == 1
+    diary.is_ill(how, ill=False)
+    assert local.call("run", "-n", "job", "--", "true").returncode == 0
+    assert diary.events() == ["success", "success"]
+
+
+def start_block(lab: Lab, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a program whose block waits for a line."""
+    process = subprocess.Popen(
+        [lab.interpreter, "-c", BLOCK, *arguments],
+        env=lab.env,
+        cwd=lab.folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    lab.started.append(process)
+    return process

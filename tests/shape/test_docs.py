@@ -166,8 +166,8 @@ def test_what_check_promises_is_the_arithmetic() -> None:
 
 ABOUT_COMMANDS = """
     kill_after signal retries retry_delay on_lease_lost stragglers dead_man isolation skip_exit_code
-    quiet report report_timeout success_exit_status fail_on_output fail_on_stderr min_runtime
-    nice ionice rlimit_as memory_max cpu_quota warn_after tail_bytes prefix log log_format log_size
+    quiet success_exit_status fail_on_output fail_on_stderr min_runtime
+    nice ionice rlimit_as memory_max cpu_quota tail_bytes prefix log log_format log_size
     log_age log_keep
 """
 
