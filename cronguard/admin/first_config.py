@@ -50,7 +50,7 @@ def _comment(option: Option) -> str:
     value = examples.get(option.name, option.default)
     if option.metavar == "PATH":
         value = f"/etc/cronguard/{option.name.removesuffix('_file')}"
-    shown = value if option.is_switch or option.metavar == "N" else f'"{value}"'
+    shown = value if option.is_switch or value.isdecimal() else f'"{value}"'
     return f"# {option.help}\n# {option.name} = {shown}"
 
 
