@@ -453,7 +453,7 @@ def test_an_ill_server_takes_no_longer_than_it_may(
 def test_an_answer_whose_rest_does_not_come_is_an_answer(receiver: Receiver, ill: str) -> None:
     """The request was taken: it is sent once, and no more than 64 KiB are kept."""
     receiver.ill = ill
-    answer = within(20, lambda: sender().send("POST", receiver.url, b"x", timeout=3))
+    answer = within(20, lambda: sender().send("POST", receiver.url, b"x", timeout=8))
     assert isinstance(answer, http.Answer), answer
     assert answer.status == 200
     assert len(answer.body) <= http.MOST_BYTES
