@@ -73,7 +73,7 @@ def test_the_library_itself_on_pythonpath_does_no_harm(tmp_path: Path) -> None:
 USAGE = [
     (["-n", "x", "true"], "`--` is missing before the command: write `cronguard run -n x -- true`"),
     (["--store", "redis://u:canary@h", "true"], "redis://u:***@h"),
-    (["--nmae", "x", "--", "true"], "there is no option --nmae; did you mean --name or --nice or --once?"),
+    (["--nmae", "x", "--", "true"], "no option --nmae; did you mean --name or --nice or --once?"),
     (["--wat", "--", "true"], "--wait"),
     (["-z", "--", "true"], "there is no option -z"),
     (["-n"], "-n needs a value"),
