@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from threading import Timer
 
@@ -296,7 +297,7 @@ def test_a_success_that_took_unusually_long_or_short_is_warned_of(local: Lab, di
 
     def pretend(took: int) -> None:
         record = json.dumps({**told, "duration_ms": took})
-        with sqlite3.connect(local.state / "cronguard.db") as store:
+        with closing(sqlite3.connect(local.state / "cronguard.db")) as store, store:
             store.execute("UPDATE records SET text = ?", (record,))
 
     for _ in range(19):

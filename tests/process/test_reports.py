@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -261,7 +262,7 @@ def test_runs_that_never_came_are_told_by_the_next(local: Lab, diary: Diary) -> 
 
     def pretend(hours: int) -> None:
         """Have all that has happened been so long ago."""
-        with sqlite3.connect(local.state / "cronguard.db") as store:
+        with closing(sqlite3.connect(local.state / "cronguard.db")) as store, store:
             for seq, text in store.execute("SELECT seq, text FROM records").fetchall():
                 record = json.loads(text)
                 for name in ("slot", "queued_at", "started_at", "ended_at"):
