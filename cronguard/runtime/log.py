@@ -13,6 +13,7 @@ import os
 from _thread import LockType, allocate_lock, start_new_thread
 
 from cronguard.core import logline
+from cronguard.core.redact import MASK
 from cronguard.runtime.clock import wall_now
 from cronguard.runtime.lines import Lines
 from cronguard.runtime.logfile import LogFile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 END_MS = 2_000
 """How long the end of the run waits until its last lines are written."""
+_MASK = MASK.encode()
 _AT_A_TIME = 2_000
 """So many objects are made, and written, at a time."""
 
@@ -42,6 +44,7 @@ class Log:
         self._lock = allocate_lock()
         self._lines = {1: Lines(), 2: Lines()}
         self._told: logline.Told | None = None
+        self._secrets: list[bytes] = []
         self._at = 0
         self._has_begun = False
         self._is_cut = False
@@ -63,8 +66,12 @@ class Log:
         """Why a new file could not be begun; empty if that was never so."""
         return self._file.stuck
 
-    def tell(self, told: logline.Told) -> None:
-        """Say whose lines they are, before any comes, and begin: apart, as a disk may be slow."""
+    def tell(self, told: logline.Told, secrets: tuple[str, ...] = ()) -> None:
+        """Say whose lines they are, before any comes, and begin: apart, as a disk may be slow.
+
+        *secrets* are masked in them, by value.
+        """
+        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets if secret]
         self._told, self._at = told, wall_now()
         try:
             start_new_thread(self._start, (told,))
@@ -108,6 +115,8 @@ class Log:
 
     def _log(self, told: logline.Told, stream: int, lines: bytes, piece: bytes) -> None:
         """Log *lines*, the last one perhaps without its end, and a *piece* of one."""
+        for secret in self._secrets:
+            lines, piece = lines.replace(secret, _MASK), piece.replace(secret, _MASK)
         if lines or piece:
             self._begin(told)
         if not self._as_json:

@@ -57,7 +57,7 @@ def tell_log(keeper: Keeper, log: Log) -> None:
     facts = keeper.spec.name, owner.run_id, redact.text(owner.host), owner.pid
     from cronguard.core.logline import Told  # noqa: PLC0415  (only with a log)
 
-    log.tell(Told(*facts, _command(keeper)))
+    log.tell(Told(*facts, _command(keeper)), _secrets(keeper))
 
 
 def _limits(keeper: Keeper) -> dict[str, object] | None:

@@ -268,11 +268,17 @@ def test_a_record_takes_no_more_than_it_can(local: Lab) -> None:
 
 
 def test_secrets_of_the_command_are_not_in_the_log(local: Lab) -> None:
-    """The line that a run begins with is as the record has it; the output is the command's own."""
-    local.call(*RUN, "--log", "job.log", "--", "echo", "--password=c4nary")
-    begin, said, _ = logged(local)
-    assert "c4nary" not in begin
-    assert said == "--password=c4nary"
+    """Neither in the line that a run begins with, nor in what the command says; which is shown."""
+    env = {"DB_PASSWORD": "c4nary-of-env", "STORE": "redis://me:c4nary-of-url@h/0"}
+    words = ("--password=c4nary-of-argv", "c4nary-of-env, c4nary-of-url")
+    for style in ("text", "json"):
+        arguments = (*RUN, "--log", "job.log", "--log-format", style, "--", "echo", *words)
+        ended = local.call(*arguments, env=env)
+        assert ended.stdout.decode() == " ".join(words) + "\n"
+        text = (local.folder / "job.log").read_text()
+        assert "c4nary" not in text
+        assert "--password=***" in text
+        assert "***, ***" in text
 
 
 def test_the_log_may_be_a_link(local: Lab, tmp_path: Path) -> None:
