@@ -12,42 +12,23 @@ from __future__ import annotations
 import json
 
 from cronguard.core import record as records
-from cronguard.core import report
-from cronguard.runtime import spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cronguard.runtime.asked import Asked
 
 _ENOUGH_RUNS = 100
 
 
-def keep_reports(asked: dict[str, object], state: str) -> bool:
+def keep_reports(asked: Asked) -> bool:
     """Keep a report of each abandoned run right before the one that asks; tell if there is any.
 
-    *asked* has `store`, `namespace`, `job`, `run_id`, `config`, `to` (reporters) and `at` (when it
-    has ended, in ms since the epoch: theirs are told before its own). Raises: whatever a store may.
+    They are told before its own. Raises: whatever a store may.
     """
-    from cronguard.stores.open import open_history  # noqa: PLC0415 - loads redis-py, perhaps
-
-    namespace, job = str(asked["namespace"]), str(asked["job"])
-    history = open_history(str(asked["store"]), namespace)
-    try:
-        runs = history.runs(job, _ENOUGH_RUNS)
-    finally:
-        history.close()
-    found = abandoned_before(runs, str(asked["run_id"]))
+    found = abandoned_before(asked.history(_ENOUGH_RUNS), asked.run_id)
     for number, (run, streak) in enumerate(found):
-        at = int(str(asked["at"])) - len(found) + number
-        run_id = str(run["run_id"])
-        text = report.encode(
-            json.dumps(run),
-            kind="end",
-            run_id=run_id,
-            job=job,
-            namespace=namespace,
-            streak=streak,
-            at=at,
-            to=list(asked["to"]),  # type: ignore[call-overload]
-            config=None if asked["config"] is None else str(asked["config"]),
-        )
-        spool.put(state, job, report.file_name(at, run_id, "end"), text)
+        at = asked.at - len(found) + number
+        asked.keep(json.dumps(run), "end", str(run["run_id"]), at, streak=streak)
     return bool(found)
 
 

@@ -72,6 +72,7 @@ def take(state: str) -> Handed:
 def _look(found: dict[str, dict[str, object]], state: str, said: list[str]) -> bool:
     """Keep reports of what is found in the job's history; add what is to be said."""
     from cronguard.runtime import found_dead, missed, unusual  # noqa: PLC0415 - on use
+    from cronguard.runtime.asked import Asked  # noqa: PLC0415
 
     ((what, asked),) = found.items()
     look, sought = {
@@ -80,7 +81,7 @@ def _look(found: dict[str, dict[str, object]], state: str, said: list[str]) -> b
         "missed": (missed.keep_report, "any are missing"),
     }[what]
     try:
-        return look(asked, state)
+        return look(Asked(asked, state))
     except Exception as error:  # noqa: BLE001 - what waits is told all the same
         secrets = asked["secrets"]
         assert isinstance(secrets, list)

@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 
 from cronguard.core import record as records
-from cronguard.core import report
 from cronguard.core.moments import wall_ms
-from cronguard.runtime import spool
 from cronguard.runtime.last_slot import LastSlot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from cronguard.runtime.asked import Asked
 
     Record = dict[str, object]
     Following = Callable[[int], int]
@@ -29,19 +29,20 @@ MOST = 1_000
 """So many are counted at most: a schedule is walked moment by moment."""
 
 
-def keep_report(asked: dict[str, object], state: str) -> bool:
+def keep_report(asked: Asked) -> bool:
     """Keep a report of what is missing before the run that asks; tell whether anything is.
 
-    *asked* is as for unusual.py. Raises: whatever a store may.
+    Raises: whatever a store may.
     """
-    run = json.loads(str(asked["record"]))
+    run = json.loads(asked.record)
     slot, schedule = wall_ms(run.get("slot")), run.get("schedule")
     if slot is None or not isinstance(schedule, dict):
         return False
-    gone = missing(_look(asked), run, _rule(schedule))
+    others = asked.history(records.KEPT_RUNS, records.KEPT_SKIPS)
+    gone = missing(others, run, _rule(schedule))
     if gone:
-        _keep(asked, run, gone, state)
-    LastSlot(state, str(asked["job"]), str(asked["namespace"]), schedule).note(slot)
+        asked.keep(asked.record, "missed", asked.run_id, asked.at - 1, warning=said(gone))
+    LastSlot(asked.state, asked.job, asked.namespace, schedule).note(slot)
     return bool(gone)
 
 
@@ -97,31 +98,3 @@ def _rule(schedule: dict[str, object]) -> Following:
 
     rule = Schedule(str(schedule.get("cron")), str(schedule.get("tz")))
     return lambda at: rule.after(at, 1)[0]
-
-
-def _look(asked: dict[str, object]) -> list[Record]:
-    from cronguard.stores.open import open_history  # noqa: PLC0415 - loads redis-py, perhaps
-
-    history = open_history(str(asked["store"]), str(asked["namespace"]))
-    try:
-        runs = history.runs(str(asked["job"]), records.KEPT_RUNS)
-        return [*runs, *history.skips(str(asked["job"]), records.KEPT_SKIPS)]
-    finally:
-        history.close()
-
-
-def _keep(asked: dict[str, object], run: Record, gone: list[int], state: str) -> None:
-    job, run_id, at = str(asked["job"]), str(run["run_id"]), int(str(asked["at"])) - 1
-    told = report.encode(
-        str(asked["record"]),
-        kind="missed",
-        run_id=run_id,
-        job=job,
-        namespace=str(asked["namespace"]),
-        streak=0,
-        at=at,
-        to=list(asked["to"]),  # type: ignore[call-overload]
-        config=None if asked["config"] is None else str(asked["config"]),
-        warning=said(gone),
-    )
-    spool.put(state, job, report.file_name(at, run_id, "missed"), told)
