@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from cronguard.config.reporter_headers import Headers
 from cronguard.config.reporter_rows import Setting, one_of, switch, text
 from cronguard.config.values import shown
 
 COMPRESSIONS = ("gzip", "none")
-_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-_OURS = (
-    "host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection",
-    "expect",
-)  # fmt: skip
-
-
-def header(name: str, value: object) -> str:
-    """Return the value of a header. Raises: ValueError, which does not show it."""
-    if not name or not _NAME.issuperset(name):
-        raise ValueError(f"{shown(name)} is no name of a header; it has letters, digits, - _ and .")
-    if name.lower() in _OURS:
-        raise ValueError(f"{name} is set by cronguard itself; leave it out")
-    if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-        raise ValueError(f"{name}: it takes one line of ASCII, in quotes")
-    return value
-
-
-def headers(value: object) -> dict[str, str]:
-    """Return headers by name: `{ api-key = "…" }`."""
-    if not isinstance(value, dict):
-        raise ValueError('it takes a table; write { api-key = "…" }')  # noqa: TRY004
-    return {name: header(name, said) for name, said in value.items()}
+HEADERS = Headers('{ api-key = "…" }', "-_.", "content-encoding")
 
 
 def attributes(value: object) -> dict[str, str]:
@@ -64,7 +43,7 @@ def lacks() -> str:
 
 SETTINGS = (
     Setting("endpoint", text, "", "Where to send to; /v1/traces is added.", is_secret=True),
-    Setting("headers", headers, {}, "More headers, by name.", is_secret=True),
+    Setting("headers", HEADERS.read, {}, "More headers, by name.", is_secret=True),
     Setting("service", text, "", "Default: OTEL_SERVICE_NAME, or cronguard; as {job}."),
     Setting("attributes", attributes, {}, "More attributes of the resource, by name."),
     Setting("compression", one_of(*COMPRESSIONS), "", "gzip, which is the default, or none."),

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
+from cronguard.config.reporter_headers import Headers
 from cronguard.config.reporter_rows import Setting, one_of, switch, text
-from cronguard.config.values import shown
 
+HEADERS = Headers('{ Authorization = "Bearer …" }', "-_", "idempotency-key", "webhook-")
 TEMPLATES = ("json", "slack", "teams", "discord")
-_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-_OURS = (
-    "host", "content-length", "content-type", "transfer-encoding", "connection", "expect",
-    "idempotency-key",
-)  # fmt: skip
 _LONGEST = 16_384
-
-
-def header(name: str, value: object) -> str:
-    """Return the value of a header. Raises: ValueError, which does not show it."""
-    if not name or not _NAME.issuperset(name):
-        raise ValueError(f"{shown(name)} is no name of a header; it has letters, digits, - and _")
-    if name.lower() in _OURS or name.lower().startswith("webhook-"):
-        raise ValueError(f"{name} is set by cronguard itself; leave it out")
-    if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-        raise ValueError(f"{name}: it takes one line of ASCII, in quotes")
-    return value
-
-
-def headers(value: object) -> dict[str, str]:
-    """Return headers by name: `{ Authorization = "Bearer …" }`."""
-    if not isinstance(value, dict):
-        raise ValueError('it takes a table; write { Authorization = "Bearer …" }')  # noqa: TRY004
-    return {name: header(name, said) for name, said in value.items()}
 
 
 def lines(value: object) -> str:
@@ -46,6 +24,6 @@ SETTINGS = (
     Setting("body", lines, "", "A form of your own, with fields of the record."),
     Setting("content_type", text, "application/json", "What kind of text `body` is."),
     Setting("secret", text, "", "What signs: whsec_BASE64, one or more.", is_secret=True),
-    Setting("headers", headers, {}, "More headers, by name.", is_secret=True),
+    Setting("headers", HEADERS.read, {}, "More headers, by name.", is_secret=True),
     Setting("output", switch, True, "Send the output's tail."),
 )

@@ -273,33 +273,29 @@ def tail(text: str) -> int:
 
 def files(text: str) -> int:
     """Return a number of files."""
-    number = int(text) if 0 < len(text) < 5 and _DIGITS.issuperset(text) else 9999
-    if number > 999:
-        raise ValueError(f"{shown(text)} is no number of files; write one from 0 to 999")
-    return number
+    return _number(text, 0, 999, "number of files")
 
 
 def replicas(text: str) -> int:
     """Return a number of replicas."""
-    number = int(text) if 0 < len(text) < 3 and _DIGITS.issuperset(text) else 99
-    if number > 9:
-        raise ValueError(f"{shown(text)} is no number of replicas; write one from 0 to 9")
-    return number
+    return _number(text, 0, 9, "number of replicas")
 
 
 def retries(text: str) -> int:
     """Return how many times a failed command is run again."""
-    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 999
-    if number > 99:
-        raise ValueError(f"{shown(text)} is no number of retries; write one from 0 to 99")
-    return number
+    return _number(text, 0, 99, "number of retries")
 
 
 def slots(text: str) -> int:
     """Return how many runs may be under way at a time."""
-    number = int(text) if 0 < len(text) < 4 and _DIGITS.issuperset(text) else 0
-    if not number:
-        raise ValueError(f"{shown(text)} is no number of runs at a time; write one from 1 to 999")
+    return _number(text, 1, 999, "number of runs at a time")
+
+
+def _number(text: str, least: int, most: int, what: str) -> int:
+    """Return a whole number from *least* to *most*."""
+    number = int(text) if 0 < len(text) < 5 and _DIGITS.issuperset(text) else -1
+    if not least <= number <= most:
+        raise ValueError(f"{shown(text)} is no {what}; write one from {least} to {most}")
     return number
 
 

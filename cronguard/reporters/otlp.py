@@ -33,7 +33,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from cronguard import __version__
-from cronguard.config.reporter_otlp import COMPRESSIONS, header, lacks
+from cronguard.config.reporter_otlp import COMPRESSIONS, HEADERS, lacks
 from cronguard.core.words import printable
 from cronguard.reporters.contract import Never, NotNow, Report, Reporter, Told
 from cronguard.reporters.http import Answer, Sender, judge
@@ -203,7 +203,7 @@ def _checked(found: dict[str, str], where: str) -> dict[str, str]:
     """Return *found*. Raises: ValueError, which shows none of it, as any part may be the secret."""
     for number, (name, value) in enumerate(found.items(), 1):
         try:
-            header(name, value)
+            HEADERS.one(name, value)
         except ValueError:
             why = f"its header {number} has a name or a value that no request may have"
             raise ValueError(f"{where}: {why}; write NAME=VALUE,…, percent-encoded") from None

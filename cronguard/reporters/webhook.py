@@ -47,7 +47,7 @@ import time
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from cronguard.config.reporter_webhook import header
+from cronguard.config.reporter_webhook import HEADERS
 from cronguard.core import record as records
 from cronguard.reporters import chats
 from cronguard.reporters.contract import EXTRA, Never, NotNow, Report, Reporter
@@ -239,5 +239,5 @@ def _headers(said: object) -> dict[str, str]:
         name, colon, value = said.partition(":")
         if not colon:
             raise ValueError("headers_file: it takes one line, NAME: VALUE")
-        return {name.strip(): header(name.strip(), value.strip())}
+        return {name.strip(): HEADERS.one(name.strip(), value.strip())}
     return dict(said) if isinstance(said, dict) else {}
