@@ -13,9 +13,11 @@ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (as it stands) or OTEL_EXPORTER_OTLP_ENDPOINT
 …_COMPRESSION alike, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES. With OTEL_SDK_DISABLED=true
 nothing is sent. What one variable says by mistake is refused, without its text: it may be a secret.
 
-Which spans there are stands in otlp_spans.py. By the OTLP specification only 429, 502, 503 and 504
-are tried again, not 500; Retry-After is kept to. A server that took a part, or has something to
-say, has taken the request: that is said, and nothing is sent again.
+Which spans there are stands in otlp_spans.py. By the OTLP specification 429, 502, 503 and 504 are
+tried again, and Retry-After is kept to. So is 500, which it forbids to exporters whose spans might
+then be there twice: ours have the ids of their run, and an outage must cost no report. A server
+that took a part, or has something to say, has taken the request: that is said, and nothing is sent
+again.
 
 Roads not taken: opentelemetry-sdk with its exporter, which sends from threads, tries again for
 longer than we have, follows redirects, and makes up ids of its own; gRPC, which needs one
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 PATH = "/v1/traces"
 _TYPE = "application/x-protobuf"
 _RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
-_AGAIN = (429, 502, 503, 504)
+_AGAIN = (429, 500, 502, 503, 504)
 _SAID = 200
 
 
